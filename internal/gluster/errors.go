@@ -1,0 +1,63 @@
+package gluster
+
+import (
+	"strings"
+
+	"bricklayer.csi/internal/volume"
+)
+
+// Reason says why glusterd refused.
+type Reason string
+
+// The reasons. Other is anything that is not recognised.
+const (
+	Other          Reason = "Other"
+	Exists         Reason = "Exists"         // a volume of that name is there
+	NotFound       Reason = "NotFound"       // no volume of that name
+	NotStarted     Reason = "NotStarted"     // the volume does not run
+	AlreadyStarted Reason = "AlreadyStarted" // the volume runs
+	NotStopped     Reason = "NotStopped"     // the volume must be stopped first
+	Locked         Reason = "Locked"         // another transaction is in progress
+	PeerDown       Reason = "PeerDown"       // a peer that is needed does not answer, or is no peer
+	BrickInUse     Reason = "BrickInUse"     // a brick directory belongs, or belonged, to a volume
+	BrickMissing   Reason = "BrickMissing"   // a brick directory is not there
+	QuorumLost     Reason = "QuorumLost"     // too few peers are up for server quorum
+	BadOption      Reason = "BadOption"      // an option that does not exist or a value that it does not take
+	DaemonDown     Reason = "DaemonDown"     // glusterd does not answer on this host
+	Timeout        Reason = "Timeout"        // no answer in time: the outcome is unknown
+)
+
+// reasonKinds is the one table from reasons to kinds.
+var reasonKinds = map[Reason]volume.Kind{
+	Other:          volume.Internal,
+	Exists:         volume.Exists,
+	NotFound:       volume.NotFound,
+	NotStarted:     volume.Precondition,
+	AlreadyStarted: volume.Precondition,
+	NotStopped:     volume.Precondition,
+	Locked:         volume.Busy,
+	PeerDown:       volume.Unavailable,
+	BrickInUse:     volume.Precondition,
+	BrickMissing:   volume.Precondition,
+	QuorumLost:     volume.Unavailable,
+	BadOption:      volume.Invalid,
+	DaemonDown:     volume.Unavailable,
+	Timeout:        volume.Unavailable,
+}
+
+// Error is a gluster command that failed.
+type Error struct {
+	Reason Reason
+	// Command is what was run, without "gluster" and without option values that might be long.
+	Command string
+	// Text is what gluster said, on one line.
+	Text string
+}
+
+// Error returns "gluster COMMAND: TEXT".
+func (e *Error) Error() string {
+	return "gluster " + e.Command + ": " + strings.Join(strings.Fields(e.Text), " ")
+}
+
+// ErrorKind returns the kind of the reason; see volume.KindOf.
+func (e *Error) ErrorKind() volume.Kind { return reasonKinds[e.Reason] }
