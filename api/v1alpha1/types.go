@@ -1,0 +1,70 @@
+// Package v1alpha1 owns the StoragePool resource of the API group
+// bricklayer.csi: a named set of storage nodes with their brick roots.
+//
+// It holds the type, its defaults and its validation; it refuses to know where
+// a pool comes from (a file, an API server) and what is done with it.
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Group, version and kind of the resource.
+const (
+	Group      = "bricklayer.csi"
+	Version    = "v1alpha1"
+	APIVersion = Group + "/" + Version
+	Kind       = "StoragePool"
+)
+
+// DefaultAgentPort is the TCP port of a storage node's agent.
+const DefaultAgentPort = "24010"
+
+// StoragePool is a named set of storage.
+type StoragePool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec StoragePoolSpec `json:"spec"`
+}
+
+// StoragePoolSpec says what belongs to the pool and how it is used.
+type StoragePoolSpec struct {
+	// Nodes are the storage nodes.
+	Nodes []StorageNode `json:"nodes"`
+	// ClientNetworks may mount the pool's volumes: IP addresses or networks in
+	// CIDR notation; they become Gluster's auth.allow. Empty leaves the
+	// volumes open to every host that reaches the storage nodes.
+	ClientNetworks []string `json:"clientNetworks,omitempty"`
+	// BrickMultiplex has one process serve all bricks of a storage node
+	// (Gluster's cluster.brick-multiplex, a setting of the whole cluster).
+	// Absent leaves the cluster's setting as it is.
+	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
+	// OvercommitPercent is how much of a root's size may be promised to
+	// volumes, in percent; 100 where absent.
+	OvercommitPercent int `json:"overcommitPercent,omitempty"`
+	// MaxOperations is how many operations may change the Gluster cluster at
+	// the same time; further ones wait, and are told so. 4 where absent.
+	MaxOperations int `json:"maxOperations,omitempty"`
+}
+
+// StorageNode is a host that runs glusterd and our agent.
+type StorageNode struct {
+	// Name is the node's name in its agent's configuration and certificate.
+	Name string `json:"name"`
+	// Address is how Gluster's peers and clients know the node.
+	Address string `json:"address"`
+	// Zone is the failure domain; nodes without one are a zone each.
+	Zone string `json:"zone,omitempty"`
+	// Agent is the agent's host:port; Address and DefaultAgentPort where absent.
+	Agent string `json:"agent,omitempty"`
+	// Roots are the brick roots that volumes may use.
+	Roots []BrickRoot `json:"roots"`
+}
+
+// BrickRoot is a directory on a storage node, the mount point of a file system
+// with project quotas, below which brick directories are made.
+type BrickRoot struct {
+	// Name is the root's name in the agent's configuration.
+	Name string `json:"name"`
+	// Path is the mount point; informative here, the agent's configuration decides.
+	Path string `json:"path"`
+}

@@ -1,0 +1,154 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Limits of a pool.
+const (
+	MaxNodes             = 1000
+	DefaultOvercommit    = 100
+	MaxOvercommit        = 10000
+	DefaultMaxOperations = 4
+	MaxMaxOperations     = 64
+	maxNameLength        = 40
+)
+
+var (
+	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+)
+
+// SetDefaults fills in what was left out.
+func (p *StoragePool) SetDefaults() {
+	if p.Spec.OvercommitPercent == 0 {
+		p.Spec.OvercommitPercent = DefaultOvercommit
+	}
+	if p.Spec.MaxOperations == 0 {
+		p.Spec.MaxOperations = DefaultMaxOperations
+	}
+	for i := range p.Spec.Nodes {
+		n := &p.Spec.Nodes[i]
+		if n.Agent == "" && n.Address != "" {
+			n.Agent = net.JoinHostPort(n.Address, DefaultAgentPort)
+		}
+	}
+}
+
+// FieldFault is one field that is not as it must be.
+type FieldFault struct {
+	Field, Value, Allowed string
+}
+
+// Error returns "FIELD: VALUE is not allowed; allowed: ALLOWED".
+func (f FieldFault) Error() string {
+	return fmt.Sprintf("%s: %q is not allowed; allowed: %s", f.Field, f.Value, f.Allowed)
+}
+
+// Validate returns every fault of a pool whose defaults are set; none means it is sound.
+func (p *StoragePool) Validate() []FieldFault {
+	var faults []FieldFault
+	bad := func(field, value, allowed string) {
+		faults = append(faults, FieldFault{Field: field, Value: value, Allowed: allowed})
+	}
+	if p.APIVersion != APIVersion {
+		bad("apiVersion", p.APIVersion, APIVersion)
+	}
+	if p.Kind != Kind {
+		bad("kind", p.Kind, Kind)
+	}
+	if !isLabel(p.Name) {
+		bad("metadata.name", p.Name, labelAllowed)
+	}
+	if o := p.Spec.OvercommitPercent; o < 1 || o > MaxOvercommit {
+		bad("spec.overcommitPercent", strconv.Itoa(o), fmt.Sprintf("1 to %d", MaxOvercommit))
+	}
+	if m := p.Spec.MaxOperations; m < 1 || m > MaxMaxOperations {
+		bad("spec.maxOperations", strconv.Itoa(m), fmt.Sprintf("1 to %d", MaxMaxOperations))
+	}
+	for i, network := range p.Spec.ClientNetworks {
+		if !isNetwork(network) {
+			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or a network such as 10.0.0.0/8 without host bits")
+		}
+	}
+	if n := len(p.Spec.Nodes); n < 1 || n > MaxNodes {
+		bad("spec.nodes", strconv.Itoa(n)+" nodes", fmt.Sprintf("1 to %d nodes", MaxNodes))
+		return faults
+	}
+	p.validateNodes(bad)
+	return faults
+}
+
+func (p *StoragePool) validateNodes(bad func(field, value, allowed string)) {
+	names, addresses := map[string]bool{}, map[string]bool{}
+	for i, n := range p.Spec.Nodes {
+		at := fmt.Sprintf("spec.nodes[%d]", i)
+		switch {
+		case !isLabel(n.Name):
+			bad(at+".name", n.Name, labelAllowed)
+		case names[n.Name]:
+			bad(at+".name", n.Name, "a name that no other node has")
+		}
+		switch {
+		case !isHost(n.Address):
+			bad(at+".address", n.Address, "a host name or IP address, not loopback")
+		case addresses[n.Address]:
+			bad(at+".address", n.Address, "an address that no other node has")
+		}
+		names[n.Name], addresses[n.Address] = true, true
+		if n.Zone != "" && !isLabel(n.Zone) {
+			bad(at+".zone", n.Zone, labelAllowed)
+		}
+		if host, port, err := net.SplitHostPort(n.Agent); err != nil || host == "" || !isPort(port) {
+			bad(at+".agent", n.Agent, "HOST:PORT")
+		}
+		validateRoots(at, n.Roots, bad)
+	}
+}
+
+func validateRoots(at string, roots []BrickRoot, bad func(field, value, allowed string)) {
+	if len(roots) == 0 {
+		bad(at+".roots", "none", "at least one brick root")
+	}
+	names, paths := map[string]bool{}, map[string]bool{}
+	for j, r := range roots {
+		at := fmt.Sprintf("%s.roots[%d]", at, j)
+		if !isLabel(r.Name) || names[r.Name] {
+			bad(at+".name", r.Name, labelAllowed+", once a node")
+		}
+		if !path.IsAbs(r.Path) || path.Clean(r.Path) != r.Path || r.Path == "/" || paths[r.Path] {
+			bad(at+".path", r.Path, "an absolute path below /, once a node")
+		}
+		names[r.Name], paths[r.Path] = true, true
+	}
+}
+
+const labelAllowed = "1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+
+func isLabel(s string) bool { return len(s) <= maxNameLength && labelPattern.MatchString(s) }
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+func isHost(s string) bool {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return !ip.IsLoopback() && !ip.IsUnspecified() && ip.Zone() == ""
+	}
+	return len(s) <= 253 && hostPattern.MatchString(s) && !strings.EqualFold(s, "localhost")
+}
+
+func isNetwork(s string) bool {
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		return prefix == prefix.Masked()
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
