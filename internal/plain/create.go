@@ -1,0 +1,369 @@
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/volume"
+)
+
+// rootMode is the mode of a volume's root: its group may write, and what is
+// made in it keeps the group.
+const rootMode = 0o2775
+
+// plan is a volume that is being made: what it will be and where its bricks lie.
+type plan struct {
+	spec   volume.Spec
+	handle volume.Handle
+	marks  marks
+	layout []brick.Place // in Gluster's order
+	// paths are the brick directories in the order of the layout, once made.
+	paths []string
+}
+
+// mark returns what is written beside each brick directory.
+func (p *plan) mark() brick.Mark {
+	return brick.Mark{
+		Handle: p.handle.String(), Size: p.marks.size, Type: p.marks.typ.String(),
+		Fingerprint: p.marks.fingerprint, GID: p.marks.gid, Layout: p.layout,
+	}
+}
+
+// Create implements volume.Backend. Its steps, each of which may be repeated:
+// find what is there; place the bricks, or take the place that an earlier call
+// chose; make the brick directories with their quotas, all at once; make the
+// Gluster volume; set all of its options; start it; see every brick online.
+func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, error) {
+	const op = "create volume"
+	h := spec.Handle()
+	p := spec.Parameters
+	if p.Layout != volume.LayoutVolume {
+		return volume.Volume{}, volume.NewFieldError("parameters.layout", string(p.Layout), "volume (this version serves no other layout)")
+	}
+	size, err := spec.Size.Pick(p.Type.SizeUnit())
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	leave, err := b.gate.enter(ctx, op, "volume "+h.String())
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	defer leave()
+
+	f, err := b.find(ctx, h, true)
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	if err := f.refuseForeign(op, h, volume.Exists); err != nil {
+		return volume.Volume{}, err
+	}
+	pl := &plan{spec: spec, handle: h, marks: marks{
+		handle: h, size: size, typ: p.Type, fingerprint: p.Fingerprint(),
+		enforce: p.Quota, onDelete: p.OnDelete, created: time.Now().UTC(),
+	}}
+	release, err := b.settle(ctx, pl, &f)
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	defer release()
+	return b.build(ctx, pl, &f)
+}
+
+// settle decides where the bricks lie: where an earlier call for the same spec
+// put them, else by placement. Leftovers of any other call are removed.
+func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(), err error) {
+	nothing := func() {}
+	if m, ok := pl.earlier(f); ok {
+		pl.layout, pl.marks.gid, pl.marks.size = m.Layout, m.GID, m.Size
+		stray := slices.DeleteFunc(slices.Clone(f.bricks), func(k foundBrick) bool { return sameMark(k.Mark, m) })
+		return nothing, b.removeBricks(ctx, stray, brick.ToTrash)
+	}
+	if f.exists {
+		return nil, &volume.Error{Kind: volume.Exists, Op: "create volume", On: "volume " + pl.handle.String(),
+			Err:  errors.New("an unfinished volume of this name exists that was begun with other parameters or another size"),
+			Next: "delete it, or repeat the call that began it"}
+	}
+	if err := b.removeBricks(ctx, f.bricks, brick.ToTrash); err != nil {
+		return nil, err
+	}
+	gid, release, err := b.chooseGID(ctx, f.survey, pl.handle.Name, pl.spec.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	pl.marks.gid = gid
+	if err := b.choosePlaces(pl, f.survey); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// earlier returns the mark of an earlier call for this spec of which a brick
+// directory is left: where the Gluster volume exists, of its bricks. Of several
+// every controller picks the same one.
+func (pl *plan) earlier(f *found) (best brick.Mark, ok bool) {
+	for _, k := range f.bricks {
+		m := k.Mark
+		fits := m.Fingerprint == pl.marks.fingerprint && m.Type == pl.marks.typ.String() &&
+			pl.spec.Size.Holds(m.Size) && len(m.Layout) == pl.marks.typ.Bricks() &&
+			slices.Contains(m.Layout, brick.Place{Node: k.node.Name, Root: k.Ref.Root})
+		if !fits || f.exists && !f.uses(k) {
+			continue
+		}
+		if !ok || fmt.Sprint(m) < fmt.Sprint(best) {
+			best, ok = m, true
+		}
+	}
+	return best, ok
+}
+
+func sameMark(a, b brick.Mark) bool {
+	return a.Handle == b.Handle && a.Size == b.Size && a.Fingerprint == b.Fingerprint && a.Type == b.Type &&
+		a.GID == b.GID && slices.Equal(a.Layout, b.Layout)
+}
+
+// choosePlaces fills in the layout.
+func (b *Backend) choosePlaces(pl *plan, s survey) error {
+	usable, refused := b.candidates(s.described, s.silent, pl.marks.enforce)
+	chosen, err := place(pl.handle.Name, pl.marks.typ, pl.marks.size, usable)
+	if err != nil {
+		return b.refuseRoom(pl.handle, pl.marks.typ, pl.marks.size, s.described, usable, refused)
+	}
+	pl.layout = make([]brick.Place, len(chosen))
+	for i, c := range chosen {
+		pl.layout[i] = brick.Place{Node: c.node.Name, Root: c.root}
+	}
+	return nil
+}
+
+// build carries the plan out, from whichever step an earlier call had reached.
+func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume, error) {
+	fail := func(step string, err error) (volume.Volume, error) {
+		return volume.Volume{}, &volume.Error{Kind: volume.KindOf(err), Op: "create volume", On: pl.handle.String(), Err: fmt.Errorf("%s: %w", step, err)}
+	}
+	if err := b.makeBricks(ctx, pl); err != nil {
+		if volume.Is(err, volume.Exists) {
+			err = b.yield(ctx, pl)
+		}
+		return fail("make the brick directories", err)
+	}
+	name := pl.handle.Name
+	if !f.exists {
+		if err := b.makeVolume(ctx, pl, f); err != nil {
+			return fail("make the Gluster volume", err)
+		}
+	}
+	if !f.marked {
+		options := b.volumeOptions(pl.marks, pl.spec.Parameters.Options)
+		err := b.command(f.survey, name, func(n agent.Node) error { return n.SetOptions(ctx, name, options) })
+		if err != nil {
+			return fail("set its options", err)
+		}
+	}
+	if f.info.Status != gluster.StatusStarted {
+		err := b.command(f.survey, name, func(n agent.Node) error {
+			return accept(n.StartVolume(ctx, name), gluster.AlreadyStarted)
+		})
+		if err != nil {
+			return fail("start it", err)
+		}
+	}
+	info := gluster.Volume{Name: name, Bricks: pl.glusterBricks(b)}
+	if err := b.awaitBricks(ctx, f.survey, info); err != nil {
+		return fail("see its bricks online", err)
+	}
+	return b.describe(pl.handle, info, pl.marks, volume.Ready), nil
+}
+
+// yield gives way to another controller that is making the same volume: what
+// only we made is removed, and the caller is asked to come again, when it will
+// find the other's.
+func (b *Backend) yield(ctx context.Context, pl *plan) error {
+	ours := slices.DeleteFunc(b.ask(ctx, pl.handle.Name, false).bricks,
+		func(k foundBrick) bool { return !sameMark(k.Mark, pl.mark()) })
+	return errors.Join(
+		&volume.Error{Kind: volume.Busy, Err: errors.New("another controller is making this volume"), Next: "repeat the call later"},
+		b.removeBricks(ctx, ours, brick.ToTrash))
+}
+
+// makeBricks makes every brick directory of the plan at once.
+func (b *Backend) makeBricks(ctx context.Context, pl *plan) error {
+	pl.paths = make([]string, len(pl.layout))
+	nodes := make([]*Node, len(pl.layout))
+	position := map[string]int{}
+	for i, at := range pl.layout {
+		n, ok := b.nodes[at.Node]
+		if !ok || !slices.Contains(n.Roots, at.Root) {
+			return &volume.Error{Kind: volume.Precondition, Op: "make a brick directory", On: at.Node + "/" + at.Root,
+				Err: errors.New("an earlier call placed a brick there, but the pool has no such root any more")}
+		}
+		nodes[i], position[at.Node] = n, i
+	}
+	failed := eachNode(nodes, func(n *Node) error {
+		i := position[n.Name]
+		made, err := n.Agent.MakeBrick(ctx, brick.MakeRequest{
+			Ref:     brick.Ref{Root: pl.layout[i].Root, Volume: pl.handle.Name},
+			Mark:    pl.mark(),
+			Quota:   brick.Quota{Bytes: pl.marks.typ.BrickQuota(i, pl.marks.size)},
+			Enforce: pl.marks.enforce,
+			GID:     pl.marks.gid,
+			Mode:    rootMode,
+		})
+		if err == nil {
+			pl.paths[i] = made.Path
+		}
+		return err
+	})
+	return worst(failed)
+}
+
+func (pl *plan) glusterBricks(b *Backend) []gluster.Brick {
+	bricks := make([]gluster.Brick, len(pl.layout))
+	for i, at := range pl.layout {
+		bricks[i] = gluster.Brick{Host: b.nodes[at.Node].Address, Path: pl.paths[i], Arbiter: pl.marks.typ.IsArbiter(i)}
+	}
+	return bricks
+}
+
+// makeVolume makes the Gluster volume on the plan's bricks.
+func (b *Backend) makeVolume(ctx context.Context, pl *plan, f *found) error {
+	create := func() error {
+		return b.command(f.survey, pl.handle.Name, func(n agent.Node) error { return n.CreateVolume(ctx, pl.request(b)) })
+	}
+	err := create()
+	if refusedFor(err, gluster.Exists) {
+		return b.judge(ctx, pl, f, err)
+	}
+	if !refusedFor(err, gluster.BrickInUse) {
+		return err
+	}
+	// Directories that carry the ID of a volume which never came to be, or is
+	// gone from Gluster, hold nothing that anybody was promised: they are made
+	// anew, once. If another volume uses them after all, the agents refuse.
+	if lookErr := b.look(ctx, pl.handle, f); lookErr != nil || f.exists {
+		return errors.Join(err, lookErr)
+	}
+	if err := b.removeBricks(ctx, b.ask(ctx, pl.handle.Name, false).bricks, brick.ToTrash); err != nil {
+		return err
+	}
+	if err := b.makeBricks(ctx, pl); err != nil {
+		return err
+	}
+	return create()
+}
+
+// judge decides what it means that the name is taken all of a sudden: our own
+// command whose answer was lost, another controller, or a stranger's volume.
+func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) error {
+	f.survey.bricks = b.ask(ctx, pl.handle.Name, false).bricks
+	f.disown(pl.handle)
+	if err := b.look(ctx, pl.handle, f); err != nil {
+		return err
+	}
+	wanted := pl.glusterBricks(b)
+	same := slices.EqualFunc(f.info.Bricks, wanted, func(x, y gluster.Brick) bool { return x.String() == y.String() })
+	switch {
+	case f.exists && f.foreign == "" && same:
+		return nil
+	case f.foreign != "":
+		ours := slices.DeleteFunc(slices.Clone(f.bricks), f.uses)
+		return errors.Join(f.refuseForeign("create volume", pl.handle, volume.Exists), b.removeBricks(ctx, ours, brick.ToTrash))
+	case f.exists:
+		return b.yield(ctx, pl)
+	}
+	return &volume.Error{Kind: volume.Busy, Err: taken, Next: "repeat the call later"}
+}
+
+// request returns the plan as gluster is asked for it.
+func (pl *plan) request(b *Backend) gluster.CreateRequest {
+	r := gluster.CreateRequest{Name: pl.handle.Name, Bricks: pl.glusterBricks(b)}
+	switch t := pl.marks.typ; t.Durability {
+	case volume.Replicate:
+		r.Replica, r.Arbiter = t.Replicas, t.Arbiters
+	case volume.Disperse:
+		r.Disperse, r.Redundancy = t.Data+t.Redundancy, t.Redundancy
+	case volume.None:
+	}
+	return r
+}
+
+func refusedFor(err error, reason gluster.Reason) bool {
+	var refused *gluster.Error
+	return errors.As(err, &refused) && refused.Reason == reason
+}
+
+// Waits between looks at the brick processes, which sign in to glusterd in
+// their own time after the volume has started.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 2 * time.Second
+)
+
+// awaitBricks returns once every brick of the volume is online.
+func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume) error {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		var down []string
+		err := b.command(s, info.Name, func(n agent.Node) (err error) {
+			down, err = bricksDown(ctx, n, info)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(down) == 0 {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return &volume.Error{Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
+				Err:  errors.Join(fmt.Errorf("offline: %v", down), context.Cause(ctx)),
+				Next: "see the brick's log below /var/log/glusterfs/bricks on that node; the call may be repeated"}
+		}
+	}
+}
+
+// bricksDown returns the bricks of the volume whose processes are not online.
+func bricksDown(ctx context.Context, n agent.Node, info gluster.Volume) ([]string, error) {
+	status, err := n.VolumeStatus(ctx, info.Name)
+	if err != nil {
+		return nil, err
+	}
+	online := map[string]bool{}
+	for _, s := range status {
+		online[s.Brick.String()] = s.Online
+	}
+	var down []string
+	for _, k := range info.Bricks {
+		if !online[k.String()] {
+			down = append(down, k.String())
+		}
+	}
+	return down, nil
+}
+
+// worst joins the errors of several nodes under one kind: an indefinite one
+// where there is any, because the outcome is then unknown.
+func worst(failed map[string]error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	var errs []error
+	kind := volume.Internal
+	for _, name := range sortedKeys(failed) {
+		k := volume.KindOf(failed[name])
+		if len(errs) == 0 || kind.Definite() && !k.Definite() {
+			kind = k
+		}
+		errs = append(errs, failed[name])
+	}
+	return &volume.Error{Kind: kind, Err: errors.Join(errs...)}
+}

@@ -1,0 +1,207 @@
+package plain
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/volume"
+)
+
+// candidate is a brick root that may take a brick.
+type candidate struct {
+	node *Node
+	root string
+	// zone is the node's failure domain.
+	zone string
+	// room is what may still be promised on the root, in bytes.
+	room volume.Size
+}
+
+// candidates returns the usable roots of the nodes that answered, and why the
+// others are not usable.
+func (b *Backend) candidates(described map[string]agent.Description, silent map[string]error, enforce bool) (usable []candidate, refused []string) {
+	for i := range b.Nodes {
+		n := &b.Nodes[i]
+		d, ok := described[n.Name]
+		switch {
+		case !ok:
+			refused = append(refused, fmt.Sprintf("%s: its agent does not answer (%v)", n.Name, silent[n.Name]))
+			continue
+		case !d.GlusterdReady:
+			refused = append(refused, n.Name+": glusterd does not answer")
+			continue
+		}
+		for _, root := range n.Roots {
+			at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == root })
+			switch {
+			case at < 0:
+				refused = append(refused, n.Name+"/"+root+": the agent has no root of that name")
+			case d.Roots[at].Problem != "":
+				refused = append(refused, n.Name+"/"+root+": "+d.Roots[at].Problem)
+			case enforce && !d.Roots[at].Quota:
+				refused = append(refused, n.Name+"/"+root+`: its file system enforces no project quotas (mount it with prjquota, or say "quota: none" in the class)`)
+			default:
+				usable = append(usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: b.room(d.Roots[at])})
+			}
+		}
+	}
+	return usable, refused
+}
+
+// room returns what may still be promised on a root: its size times the
+// overcommitment less what is promised, and never more than is free.
+func (b *Backend) room(r brick.RootState) volume.Size {
+	percent := max(1, b.OvercommitPercent)
+	limit := r.Total / 100 * volume.Size(percent)
+	return max(0, min(limit-r.Committed, r.Free))
+}
+
+// errNoPlace is returned by place where the candidates cannot take the bricks.
+var errNoPlace = errors.New("not enough room on enough storage nodes")
+
+// place chooses a root for each brick of a volume: never two on one node, as
+// many zones as there are, then the most room; the name breaks ties so that
+// equal roots share the work. Positions with larger quotas choose first.
+func place(name string, t volume.Type, size volume.Size, from []candidate) ([]candidate, error) {
+	order := make([]int, t.Bricks())
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(t.BrickQuota(y, size), t.BrickQuota(x, size)) })
+
+	from = slices.Clone(from)
+	slices.SortFunc(from, func(x, y candidate) int {
+		return cmp.Or(cmp.Compare(y.room, x.room),
+			cmp.Compare(rank(name, x.node.Name, x.root), rank(name, y.node.Name, y.root)))
+	})
+	chosen := make([]candidate, len(order))
+	nodes, zones := map[*Node]bool{}, map[string]int{}
+	for _, position := range order {
+		quota := t.BrickQuota(position, size)
+		best := -1
+		for i, c := range from {
+			if nodes[c.node] || c.room < quota {
+				continue
+			}
+			if best < 0 || zones[c.zone] < zones[from[best].zone] {
+				best = i
+			}
+		}
+		if best < 0 {
+			return nil, errNoPlace
+		}
+		chosen[position] = from[best]
+		nodes[from[best].node] = true
+		zones[from[best].zone]++
+	}
+	return chosen, nil
+}
+
+// refuseRoom returns the error for a volume that found no place: OutOfRange
+// where the pool could not take it even empty, else Exhausted.
+func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, described map[string]agent.Description, usable []candidate, refused []string) error {
+	e := &volume.Error{
+		Kind: volume.Exhausted, Op: "place the bricks", On: "volume " + h.String(),
+		Err: fmt.Errorf("%w: %s of %d bytes needs %d nodes with room for its bricks, the largest volume now is %d bytes; %s",
+			errNoPlace, t, size, t.Bricks(), largest(t, usable), roomList(usable, refused)),
+		Next: "delete volumes, add disks or nodes to the pool, or ask for less",
+	}
+	// With a part of the pool out of sight nobody can say what it could take.
+	if len(refused) > 0 || len(described) < len(b.Nodes) {
+		if distinctNodes(usable) < t.Bricks() {
+			e.Kind = volume.Unavailable
+			e.Next = "bring the nodes that are named back"
+		}
+		return e
+	}
+	empty := slices.Clone(usable)
+	for i, c := range empty {
+		d := described[c.node.Name]
+		at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == c.root })
+		empty[i].room = d.Roots[at].Total / 100 * volume.Size(max(1, b.OvercommitPercent))
+	}
+	if most := largest(t, empty); size > most {
+		e.Kind = volume.OutOfRange
+		e.Next = fmt.Sprintf("the pool's largest volume of this type is %d bytes when it is empty", most)
+	}
+	return e
+}
+
+func roomList(usable []candidate, refused []string) string {
+	parts := make([]string, 0, len(usable)+len(refused))
+	for _, c := range usable {
+		parts = append(parts, fmt.Sprintf("%s/%s: room for %d bytes", c.node.Name, c.root, c.room))
+	}
+	const most = 20
+	parts = append(parts, refused...)
+	if len(parts) > most {
+		parts = append(parts[:most], fmt.Sprintf("and %d more", len(parts)-most))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func distinctNodes(cs []candidate) int {
+	nodes := map[*Node]bool{}
+	for _, c := range cs {
+		nodes[c.node] = true
+	}
+	return len(nodes)
+}
+
+// largest returns the size of the largest volume of that type that has a place.
+func largest(t volume.Type, from []candidate) volume.Size {
+	unit := t.SizeUnit()
+	return unit * bisect(volume.MaxSize/unit, func(n volume.Size) bool {
+		_, err := place("", t, n*unit, from)
+		return err == nil
+	})
+}
+
+// available returns how much volume space of that type fits in all: the largest
+// total T such that bricks of weight w can be spread over the nodes with no
+// node taking part in a volume twice, which holds as long as
+// sum over nodes of min(room, T) >= T * sum of w (and each w is at most 1).
+func available(t volume.Type, from []candidate) volume.Size {
+	perNode := map[*Node]volume.Size{}
+	for _, c := range from {
+		perNode[c.node] += c.room
+	}
+	if len(perNode) < t.Bricks() {
+		return 0
+	}
+	unit := t.SizeUnit()
+	return unit * bisect(volume.MaxSize/unit/volume.Size(len(perNode)), func(n volume.Size) bool {
+		total := n * unit
+		var need, have float64
+		var heaviest volume.Size
+		for position := range t.Bricks() {
+			q := t.BrickQuota(position, total)
+			need += float64(q)
+			heaviest = max(heaviest, q)
+		}
+		for _, room := range perNode {
+			have += math.Min(float64(room), float64(heaviest))
+		}
+		return have >= need
+	})
+}
+
+// bisect returns the largest n from 0 to most for which ok holds, given that ok
+// holds for 0 and never holds again once it failed.
+func bisect(most volume.Size, ok func(n volume.Size) bool) volume.Size {
+	low, high := volume.Size(0), most+1
+	for high-low > 1 {
+		if middle := low + (high-low)/2; ok(middle) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low
+}

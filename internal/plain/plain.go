@@ -1,0 +1,124 @@
+// Package plain is the backend for lvm "false": a Gluster volume a claim, whose
+// bricks are plain directories on file systems that the storage nodes already
+// have, each held to its size by an XFS project quota.
+//
+// It owns placement, the order of the steps, and the marks by which a volume is
+// known to be ours. It keeps no state of its own: what is there is read from
+// Gluster and from the brick roots at each call. It refuses to know how a
+// storage node carries out its verbs, and which front end calls.
+package plain
+
+import (
+	"cmp"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+
+	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/volume"
+)
+
+// Node is a storage node of the pool.
+type Node struct {
+	// Name is the node's name in the pool.
+	Name string
+	// Address is how Gluster's peers and clients know it; bricks are ADDRESS:PATH.
+	Address string
+	// Zone is its failure domain; nodes without one are a zone each.
+	Zone string
+	// Roots are the names of the brick roots that the pool may use.
+	Roots []string
+	// Agent carries out verbs on the node.
+	Agent agent.Node
+}
+
+// Config is what the backend must know of a pool. It does not change: a pool
+// that changes gets another Backend.
+type Config struct {
+	// Pool is the pool's name.
+	Pool  string
+	Nodes []Node
+	// ClientNetworks may mount the volumes; empty leaves them open.
+	ClientNetworks []string
+	// OvercommitPercent is how much of a root may be promised, in percent of its size.
+	OvercommitPercent int
+	// MaxOperations is how many operations may change the cluster at once.
+	MaxOperations int
+}
+
+// Backend implements volume.Backend. Make it with New.
+type Backend struct {
+	Config
+
+	nodes map[string]*Node // by name
+	gate  *gate
+	gids  *gidReservations
+	log   *slog.Logger
+}
+
+var _ volume.Backend = (*Backend)(nil)
+
+// New returns the backend of one pool. The configuration has been validated.
+func New(c Config, log *slog.Logger) *Backend {
+	b := &Backend{
+		Config: c,
+		nodes:  map[string]*Node{},
+		gate:   newGate(max(1, c.MaxOperations)),
+		gids:   newGIDReservations(),
+		log:    log.With("pool", c.Pool),
+	}
+	for i := range b.Nodes {
+		b.nodes[b.Nodes[i].Name] = &b.Nodes[i]
+	}
+	return b
+}
+
+// ranked returns the nodes in an order that depends on the volume's name only,
+// so that the work of many volumes spreads over the nodes.
+func (b *Backend) ranked(name string) []*Node {
+	ranked := make([]*Node, 0, len(b.Nodes))
+	for i := range b.Nodes {
+		ranked = append(ranked, &b.Nodes[i])
+	}
+	slices.SortFunc(ranked, func(x, y *Node) int {
+		return cmp.Or(cmp.Compare(rank(name, x.Name), rank(name, y.Name)), cmp.Compare(x.Name, y.Name))
+	})
+	return ranked
+}
+
+// rank is a rendezvous hash: each pair of names has its own place.
+func rank(parts ...string) uint64 {
+	h := fnv.New64a()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	// FNV's last bytes hardly reach the high bits; mix (the finaliser of MurmurHash3).
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return x
+}
+
+// servers returns the hosts that give clients the volume's file: those of the
+// bricks, then others, at most maxServers, so that a dead one stops no mount.
+func (b *Backend) servers(name string, hosts []string) []string {
+	const maxServers = 4
+	var out []string
+	add := func(address string) {
+		if len(out) < maxServers && !slices.Contains(out, address) {
+			out = append(out, address)
+		}
+	}
+	ranked := b.ranked(name)
+	for _, n := range ranked {
+		if slices.Contains(hosts, n.Address) {
+			add(n.Address)
+		}
+	}
+	for _, n := range ranked {
+		add(n.Address)
+	}
+	return out
+}

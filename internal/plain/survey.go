@@ -1,0 +1,336 @@
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/volume"
+)
+
+// eachNode runs f for every node of the list at once and returns the errors by
+// node name; none means that all went well.
+func eachNode(nodes []*Node, f func(n *Node) error) map[string]error {
+	var (
+		mu     sync.Mutex
+		wg     sync.WaitGroup
+		failed = map[string]error{}
+	)
+	for _, n := range nodes {
+		wg.Go(func() {
+			if err := f(n); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[n.Name] = err
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// foundBrick is a brick directory and the node on which it is.
+type foundBrick struct {
+	node *Node
+	brick.Brick
+}
+
+// gluster returns the brick as Gluster knows it.
+func (f foundBrick) gluster() string {
+	return gluster.Brick{Host: f.node.Address, Path: f.Path}.String()
+}
+
+// survey is what the nodes answered about one volume, all at once.
+type survey struct {
+	// described are the nodes' states, by node name; empty where not asked for.
+	described map[string]agent.Description
+	// bricks are the volume's brick directories, sorted by node and root.
+	bricks []foundBrick
+	// silent are the nodes that did not answer, with why.
+	silent map[string]error
+}
+
+// ask surveys the nodes for the brick directories of a volume and, where
+// describe is set, for their state. A node that does not answer is in silent.
+func (b *Backend) ask(ctx context.Context, name string, describe bool) survey {
+	s := survey{described: map[string]agent.Description{}}
+	var mu sync.Mutex
+	s.silent = eachNode(b.ranked(name), func(n *Node) error {
+		bricks, err := n.Agent.Bricks(ctx, name)
+		if err != nil {
+			return err
+		}
+		var d agent.Description
+		if describe {
+			if d, err = n.Agent.Describe(ctx); err != nil {
+				return err
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, k := range bricks {
+			s.bricks = append(s.bricks, foundBrick{node: n, Brick: k})
+		}
+		if describe {
+			s.described[n.Name] = d
+		}
+		return nil
+	})
+	slices.SortFunc(s.bricks, func(x, y foundBrick) int {
+		return strings.Compare(x.node.Name+"/"+x.Ref.Root, y.node.Name+"/"+y.Ref.Root)
+	})
+	return s
+}
+
+// silence returns an error that names the nodes that did not answer.
+func (s survey) silence(op, on string) error {
+	names := make([]string, 0, len(s.silent))
+	errs := make([]error, 0, len(s.silent))
+	for name := range s.silent {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		errs = append(errs, s.silent[name])
+	}
+	return &volume.Error{
+		Kind: volume.Unavailable, Op: op, On: on,
+		Err:  fmt.Errorf("no answer from the agent on %s: %w", strings.Join(names, ", "), errors.Join(errs...)),
+		Next: "start the agent there, or take the node out of the pool if it is gone for good",
+	}
+}
+
+// reachable returns the nodes that answered, in the order in which the volume's
+// commands should be given to them.
+func (b *Backend) reachable(s survey, name string) []*Node {
+	return slices.DeleteFunc(b.ranked(name), func(n *Node) bool { return s.silent[n.Name] != nil })
+}
+
+// onAny tries the nodes in turn until one is not unavailable.
+func (b *Backend) onAny(name string, nodes []*Node, try func(n *Node) error) error {
+	if len(nodes) == 0 {
+		return &volume.Error{Kind: volume.Unavailable, Op: "reach the pool", On: "pool " + b.Pool,
+			Err: errors.New("no storage node answers"), Next: "start the agents on its nodes"}
+	}
+	var err error
+	for _, n := range nodes {
+		if err = try(n); err == nil || !volume.Is(err, volume.Unavailable) {
+			return err
+		}
+		b.log.Debug("a node cannot answer, trying the next", "volume", name, "node", n.Name, "error", err)
+	}
+	return err
+}
+
+// command gives a gluster command to one of the nodes that answered the survey,
+// or, where glusterd does not answer there, to the next. Every command given in
+// this way can be repeated: the answer that it was done already is success.
+func (b *Backend) command(s survey, name string, f func(n agent.Node) error) error {
+	return b.onAny(name, b.reachable(s, name), func(n *Node) error { return f(n.Agent) })
+}
+
+// found is what is there of one volume.
+type found struct {
+	survey
+	// exists is true where Gluster has a volume of that name.
+	exists bool
+	info   gluster.Volume
+	// marked is true where that volume carries our marks for this handle.
+	marked bool
+	marks  marks
+	// foreign says why the volume is not ours; empty where it is, or where there is none.
+	foreign string
+}
+
+// find looks for everything that there is of a volume. It asks Gluster only if
+// a node has a brick directory of that name, or did not answer: a name that is
+// free costs no gluster command. Unavailable where a node that did not answer
+// may hold the only trace of it.
+func (b *Backend) find(ctx context.Context, h volume.Handle, describe bool) (found, error) {
+	f := found{survey: b.ask(ctx, h.Name, describe)}
+	f.disown(h)
+	if len(f.bricks) == 0 && len(f.silent) == 0 {
+		return f, nil
+	}
+	return f, b.look(ctx, h, &f)
+}
+
+// surely returns an error where nothing was found but a node did not answer.
+func (f *found) surely(op string, h volume.Handle) error {
+	if !f.exists && len(f.bricks) == 0 && len(f.silent) > 0 {
+		return f.silence(op, "volume "+h.String())
+	}
+	return nil
+}
+
+// disown drops brick directories that bear the name but belong to another
+// handle, such as that of a second pool on the same roots.
+func (f *found) disown(h volume.Handle) {
+	f.bricks = slices.DeleteFunc(f.bricks, func(k foundBrick) bool {
+		other := k.Mark.Handle != h.String()
+		if other {
+			f.foreign = k.gluster() + " is a brick of " + k.Mark.Handle
+		}
+		return other
+	})
+}
+
+// look asks Gluster for the volume and judges whose it is.
+func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
+	err := b.command(f.survey, h.Name, func(n agent.Node) (err error) {
+		f.info, err = n.Volume(ctx, h.Name)
+		return err
+	})
+	switch {
+	case volume.Is(err, volume.NotFound):
+		f.exists = false
+		return nil
+	case err != nil:
+		return err
+	}
+	f.exists = true
+	f.marks, f.marked, err = readMarks(f.info)
+	switch {
+	case err != nil:
+		return err
+	case f.marks.released:
+		f.foreign = "it was retained when its claim was deleted"
+	case f.marked && f.marks.handle != h:
+		f.foreign = "it is marked as " + f.marks.handle.String()
+	case !f.marked && !f.madeFromOurs():
+		f.foreign = "it carries no mark of ours"
+	}
+	return nil
+}
+
+// madeFromOurs reports whether every brick of an unmarked volume is one of our
+// brick directories for this handle: then a Create of ours ended between
+// making the volume and marking it.
+func (f *found) madeFromOurs() bool {
+	for _, k := range f.info.Bricks {
+		if f.brickOf(k) == nil {
+			return false
+		}
+	}
+	return len(f.info.Bricks) > 0
+}
+
+// brickOf returns the directory that is that brick, or nil where none was found.
+func (f *found) brickOf(k gluster.Brick) *foundBrick {
+	for i := range f.bricks {
+		if f.bricks[i].gluster() == k.String() {
+			return &f.bricks[i]
+		}
+	}
+	return nil
+}
+
+// uses reports whether the volume that exists has that directory as a brick.
+func (f *found) uses(o foundBrick) bool {
+	return f.exists && slices.ContainsFunc(f.info.Bricks, func(k gluster.Brick) bool { return k.String() == o.gluster() })
+}
+
+// complete returns an error where a node did not answer that holds, or may
+// hold, a brick of what was found: what is done without it would have to be
+// done again, and after that nobody could tell.
+func (f *found) complete(b *Backend, op string, h volume.Handle) error {
+	if len(f.silent) == 0 {
+		return nil
+	}
+	needed := func(n *Node) bool {
+		return slices.ContainsFunc(f.info.Bricks, func(k gluster.Brick) bool { return k.Host == n.Address }) ||
+			slices.ContainsFunc(f.bricks, func(k foundBrick) bool {
+				return slices.ContainsFunc(k.Mark.Layout, func(at brick.Place) bool { return at.Node == n.Name })
+			})
+	}
+	for i := range b.Nodes {
+		if n := &b.Nodes[i]; f.silent[n.Name] != nil && needed(n) {
+			return f.silence(op, "volume "+h.String())
+		}
+	}
+	return f.surely(op, h)
+}
+
+// ready reports whether the volume was once handed out: started at least once
+// with its marks set.
+func (f *found) ready() bool {
+	return f.exists && f.foreign == "" && f.marked && f.info.Status != gluster.StatusCreated
+}
+
+// refuseForeign returns an error where the name belongs to a volume that is not ours.
+func (f *found) refuseForeign(op string, h volume.Handle, kind volume.Kind) error {
+	if f.foreign == "" {
+		return nil
+	}
+	return &volume.Error{
+		Kind: kind, Op: op, On: "volume " + h.Name,
+		Err:  errors.New("a Gluster volume of this name exists that is not this one: " + f.foreign),
+		Next: "rename or remove that volume by hand if it is not needed",
+	}
+}
+
+// describe returns the volume as the port has it.
+func (b *Backend) describe(h volume.Handle, info gluster.Volume, m marks, state volume.State) volume.Volume {
+	v := volume.Volume{
+		Handle: h, State: state,
+		Size: m.size, Fingerprint: m.fingerprint, Type: m.typ, GID: m.gid, Created: m.created,
+	}
+	hosts := make([]string, 0, len(info.Bricks))
+	for _, k := range info.Bricks {
+		hosts = append(hosts, k.Host)
+		v.Bricks = append(v.Bricks, k.String())
+	}
+	v.Servers = b.servers(h.Name, hosts)
+	return v
+}
+
+// Get implements volume.Backend.
+func (b *Backend) Get(ctx context.Context, h volume.Handle) (volume.Volume, error) {
+	const op = "get volume"
+	f, err := b.find(ctx, h, false)
+	if err == nil {
+		err = f.surely(op, h)
+	}
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	switch {
+	case f.ready():
+		return b.describe(h, f.info, f.marks, volume.Ready), nil
+	case f.foreign == "" && (f.exists || len(f.bricks) > 0):
+		return b.describe(h, f.info, f.marks, volume.Partial), nil
+	}
+	return volume.Volume{}, &volume.Error{Kind: volume.NotFound, Op: op, On: h.String(), Err: errors.New("there is no such volume")}
+}
+
+// List implements volume.Backend with one gluster command.
+func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error) {
+	var all []gluster.Volume
+	err := b.onAny("", b.ranked(""), func(n *Node) (err error) {
+		all, err = n.Agent.Volumes(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []volume.Volume
+	for _, info := range all {
+		f := found{exists: true, info: info}
+		f.marks, f.marked, err = readMarks(info)
+		if err != nil {
+			b.log.WarnContext(ctx, "left a volume out of the list", "volume", info.Name, "error", err)
+			continue
+		}
+		if h := f.marks.handle; f.ready() && !f.marks.released && h.Backend == volume.Plain && h.Pool == pool && h.Name == info.Name {
+			out = append(out, b.describe(h, info, f.marks, volume.Ready))
+		}
+	}
+	slices.SortFunc(out, func(x, y volume.Volume) int { return strings.Compare(x.Handle.Name, y.Handle.Name) })
+	return out, nil
+}
