@@ -374,3 +374,20 @@ func editDistance(a, b string, limit int) int {
 	}
 	return row[len(b)]
 }
+
+// ParameterKey describes one StorageClass parameter for reference pages.
+type ParameterKey struct {
+	// Name is the key's spelling, Allowed what its value may be, in words.
+	Name, Allowed string
+	// LVM and Plain say to which classes it applies.
+	LVM, Plain bool
+}
+
+// ParameterKeys returns all StorageClass parameters in a fixed order.
+func ParameterKeys() []ParameterKey {
+	out := make([]ParameterKey, len(keys))
+	for i, k := range keys {
+		out[i] = ParameterKey{Name: k.name, Allowed: k.allowed, LVM: k.scope != plainOnly, Plain: k.scope != lvmOnly}
+	}
+	return out
+}
