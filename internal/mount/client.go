@@ -1,0 +1,223 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"bricklayer.csi/internal/volume"
+)
+
+// Glusterfs starts a client for the volume and waits until its mount answers.
+//
+// It runs glusterfs itself, not mount.glusterfs: that script splits every
+// argument at spaces, drops host names longer than 63 bytes without a word,
+// edits /etc/updatedb.conf, and says of a failure only that there is a log. And
+// it runs the client in the foreground (--no-daemon), so that a client that
+// does not come up can be ended: a daemon would go on and mount later, unasked.
+func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags Flags) error {
+	ctx, cancel := context.WithTimeout(ctx, l.opts.MountWithin)
+	defer cancel()
+	servers, err := l.reachable(ctx, src.Servers)
+	if err != nil {
+		return &volume.Error{Kind: volume.Unavailable, Op: "mount", On: "volume " + src.Volume, Err: err,
+			Next: "see whether glusterd runs on these hosts and whether this node can reach its port"}
+	}
+	log, err := openLog(l.opts.LogDir, src.Volume)
+	if err != nil {
+		return &volume.Error{Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err}
+	}
+	l.probe.forget(target)
+	client, err := l.start(ctx, clientArgs(servers, src.Volume, log.path, target, flags), target)
+	if err != nil {
+		return &volume.Error{Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err,
+			Next: "install the package glusterfs-client"}
+	}
+	defer client.output.Close() //nolint:errcheck // only read
+	if err := l.await(ctx, client, src.Volume, target); err != nil {
+		client.end()
+		l.clear(ctx, target)
+		return explain(src, target, err, append(client.said(), log.tail()...), log.path)
+	}
+	return nil
+}
+
+func clientArgs(servers []string, name, log, target string, flags Flags) []string {
+	args := []string{"--no-daemon", "--process-name=fuse", "--volfile-id=/" + name, "--log-file=" + log}
+	for _, s := range servers {
+		args = append(args, "--volfile-server="+s)
+	}
+	if !hasFlag(flags.client, "--log-level=") {
+		args = append(args, "--log-level=WARNING") // INFO writes the whole volume file at each mount
+	}
+	if flags.ReadOnly {
+		args = append(args, "--read-only")
+	}
+	args = append(args, flags.client...)
+	if len(flags.kernel) > 0 {
+		args = append(args, "--fuse-mountopts="+strings.Join(flags.kernel, ","))
+	}
+	return append(args, target) // last: see clientRuns
+}
+
+func hasFlag(args []string, prefix string) bool {
+	for _, a := range args {
+		if strings.HasPrefix(a, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// reachableWithin is how long a host may take to accept a connection.
+const reachableWithin = 3 * time.Second
+
+// reachable puts the hosts whose glusterd answers first: the client asks them
+// one after another, and a host that is switched off costs it minutes.
+func (l *Linux) reachable(ctx context.Context, servers []string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachableWithin)
+	defer cancel()
+	answers := make([]chan error, len(servers))
+	for i, host := range servers {
+		answers[i] = make(chan error, 1)
+		go func() { answers[i] <- dial(ctx, net.JoinHostPort(host, strconv.Itoa(l.opts.Port))) }()
+	}
+	var up, down []string
+	var faults []error
+	for i, host := range servers {
+		err := <-answers[i]
+		if err != nil {
+			down, faults = append(down, host), append(faults, err)
+			continue
+		}
+		if up = append(up, host); i == 0 {
+			return servers, nil // the usual case; no need to wait for the others
+		}
+	}
+	if len(up) == 0 {
+		return nil, fmt.Errorf("no server of the volume file answers: %w", errors.Join(faults...))
+	}
+	return append(up, down...), nil
+}
+
+func dial(ctx context.Context, address string) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// client is a running glusterfs process.
+type client struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has ended
+	err    error         // why, once done
+	output *os.File      // what it wrote before its log was open
+}
+
+// start runs the client apart from us: its own session, no shared descriptors,
+// and no tie to ctx, because it is to outlive the call and even this process.
+func (l *Linux) start(ctx context.Context, args []string, target string) (*client, error) {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	cmd := exec.CommandContext(life, l.opts.Client, args...) //nolint:gosec // arguments are checked by NewSource and ParseFlags
+	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	output, err := os.CreateTemp("", "glusterfs-*.out")
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	_ = os.Remove(output.Name()) // only the descriptors matter
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return nil, errors.Join(err, output.Close())
+	}
+	c := &client{cancel: cancel, done: make(chan struct{}), output: output}
+	go func() {
+		c.err = cmd.Wait()
+		l.opts.Log.InfoContext(life, "a Gluster client has ended", "target", target, "pid", cmd.Process.Pid, "result", cmd.ProcessState.String())
+		cancel()
+		close(c.done)
+	}()
+	return c, nil
+}
+
+// said returns what the client wrote before its log was open, once it has ended.
+func (c *client) said() []string {
+	text := make([]byte, 1024)
+	n, _ := c.output.ReadAt(text, 0)
+	return strings.FieldsFunc(shown(string(text[:n])), func(r rune) bool { return r == '\n' })
+}
+
+// end kills the client and waits until it is gone.
+func (c *client) end() {
+	c.cancel()
+	<-c.done
+}
+
+// lookEvery is how often await looks at the mount table: a mount takes 0.1 to
+// 0.3 s, and reading the table some tens of microseconds.
+const lookEvery = 10 * time.Millisecond
+
+// await returns once target shows the volume and answers, or with the reason
+// why it will not. The mount is in the table before its bricks are connected,
+// so that only an answer proves anything.
+func (l *Linux) await(ctx context.Context, c *client, name, target string) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		table, err := l.Mounts(ctx)
+		if err != nil {
+			return err
+		}
+		if m, mounted := At(table, target); mounted && m.Volume() == name {
+			return l.firstAnswer(ctx, c, target)
+		}
+		select {
+		case <-tick.C:
+		case <-c.done:
+			return fmt.Errorf("%w: %w", errClientEnded, c.err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+var errClientEnded = errors.New("the client ended")
+
+func (l *Linux) firstAnswer(ctx context.Context, c *client, target string) error {
+	answer := make(chan error, 1)
+	go func() {
+		_, err := l.probe.statfs(ctx, target)
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-c.done:
+		return fmt.Errorf("%w: %w", errClientEnded, c.err)
+	}
+}
+
+// clear detaches what a failed mount left in the table.
+func (l *Linux) clear(ctx context.Context, target string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
+	defer cancel()
+	table, err := l.Mounts(ctx)
+	if m, mounted := At(table, target); err == nil && mounted && m.Type == fuseType {
+		err = l.Unmount(ctx, target)
+	}
+	if err != nil {
+		l.opts.Log.WarnContext(ctx, "a failed mount is still in the mount table; the next one at this path replaces it", "target", target, "error", err)
+	}
+}
