@@ -58,7 +58,8 @@ type MakeRequest struct {
 	Quota Quota
 	// Enforce false makes the directory without a quota, for classes that say "quota: none".
 	Enforce bool
-	// GID and Mode are given to the brick directory, which becomes the volume's root.
+	// GID and Mode are given to the brick directory, which becomes the volume's
+	// root. Mode is as chmod(2) takes it, setgid included; zero means 0755.
 	GID  int
 	Mode uint32
 }
@@ -93,6 +94,9 @@ type Brick struct {
 	UsedInodes int64
 	// ProjectID is the directory's XFS project; 0 where it has none.
 	ProjectID uint32
+	// Problem says in words what is wrong with it, such as a quota that is not
+	// in force; empty where nothing is.
+	Problem string
 }
 
 // RootState is a brick root at one moment. Sizes are bytes.
@@ -112,6 +116,10 @@ type RootState struct {
 	Total, Used, Free volume.Size
 	// Committed is the sum of the quotas of all brick directories, trash and archive included.
 	Committed volume.Size
+	// Available is the largest quota that MakeBrick would still promise: Total
+	// by the overcommit, less Committed, less the reserve, less what lies on the
+	// file system outside of all quotas.
+	Available volume.Size
 	// Bricks is how many brick directories there are, Trash how many wait to be emptied.
 	Bricks, Trash int
 	// GIDs are the group IDs of the volumes with a brick here.
