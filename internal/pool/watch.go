@@ -129,7 +129,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		// Adding a directory that is watched already changes nothing; one that
 		// was replaced is watched anew.
 		if err := notify.Add(w.directory()); err != nil {
-			w.log.Warn("changes of the pool files are noticed late", "path", w.path, "interval", reread, "error", err)
+			w.log.WarnContext(ctx, "changes of the pool files are noticed late", "path", w.path, "interval", reread, "error", err)
 		}
 	})
 	return nil
@@ -158,7 +158,7 @@ func (w *Watcher) follow(ctx context.Context, events <-chan fsnotify.Event, errs
 				timer.Reset(settle)
 			}
 		case err := <-errs:
-			w.log.Warn("events about the pool files were lost", "path", w.path, "error", err)
+			w.log.WarnContext(ctx, "events about the pool files were lost", "path", w.path, "error", err)
 			timer.Reset(settle)
 		case <-timer.C:
 			watch()

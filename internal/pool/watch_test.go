@@ -104,7 +104,7 @@ func TestWatchConfigMap(t *testing.T) {
 		publish := func(version, text string) {
 			t.Helper()
 			data := filepath.Join(dir, "..v"+version)
-			if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // as kubelet makes them
+			if err := os.Mkdir(data, 0o755); err != nil {
 				t.Fatal(err)
 			}
 			write(t, filepath.Join(data, "pool.yaml"), text)

@@ -1,0 +1,126 @@
+# Everything a developer or a CI does here. `make` lists it.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=internal/tools/go.mod
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+LAB_GO   := $(GO) run ./cmd/lab
+
+# The lab that `make lab-up` makes. `make test-lab` and `make demo` have their own.
+LAB      ?= default
+TEST_LAB := test
+# How long `make fuzz` runs each target.
+FUZZTIME ?= 10s
+# Another vulnerability database for `make vuln`, such as file:///var/lib/vulndb.
+VULN_DB  ?=
+# Packages that `make test-unit` and `make test-lab` test.
+PACKAGES     ?= ./...
+LAB_PACKAGES ?= $(shell grep -rlE '^//go:build .*\blab\b' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/bricklayer, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bricklayer ./cmd/bricklayer
+
+# Lint and verify are not part of it: building the linter takes longer than
+# the unit tests, and a finding about form must not hide one about behaviour.
+.PHONY: test
+test: test-unit test-lab ## Run all tests: test-unit, then test-lab
+
+.PHONY: test-unit
+test-unit: compiler ## Run the tests that need nothing but Go, with the race detector and the fuzz seeds
+	$(GO) test -race -timeout 20m $(PACKAGES)
+
+# The lab is taken down whatever happens, quietly, so that the closing lines are
+# go test's. One package at a time: they share the lab.
+.PHONY: test-lab
+test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, take it down (root)
+	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
+	trap 'exit 130' INT TERM; \
+	$(LAB_GO) up --name $(TEST_LAB); \
+	$(GO) test -tags lab -p 1 -count 1 -timeout 50m -v $(LAB_PACKAGES) -args -lab $(TEST_LAB)
+
+.PHONY: race
+race: compiler ## Run the unit tests ten times with the race detector, in random order
+	$(GO) test -race -count 10 -shuffle on -timeout 40m $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME (10s)
+	@for pkg in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "fuzz $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: lint
+lint: ## Run the linters (.golangci.yml); the first run builds them, for some minutes
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(TOOL) golangci-lint fmt ./...
+
+.PHONY: fix
+fix: ## Mend what the linters can mend by themselves
+	$(TOOL) golangci-lint run --fix ./...
+
+.PHONY: generate
+generate: ## Write generated files anew: protobuf code (needs protoc), docs/reference
+	$(GO) generate ./...
+
+.PHONY: verify
+verify: ## Check that generating changes nothing and that go.mod is tidy
+	@before=$$(.ci/tree-state); \
+	$(MAKE) generate; \
+	if [ "$$before" != "$$(.ci/tree-state)" ]; then \
+		git status --short; echo "make: generated files were not up to date; they are now: look at them and commit" >&2; exit 1; \
+	fi
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+# govulncheck's exit code does not tell an unreachable database from a finding.
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; needs vuln.go.dev, or VULN_DB=URL
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; rc=0; \
+	$(TOOL) govulncheck $(if $(VULN_DB),-db $(VULN_DB)) ./... >"$$out" 2>&1 || rc=$$?; \
+	cat "$$out"; \
+	if grep -q 'fetching vulnerabilities' "$$out"; then \
+		echo "make: the vulnerability database could not be reached: NOTHING was checked. Name another with VULN_DB=URL (file:///DIR or https://HOST)." >&2; exit 2; \
+	fi; \
+	exit $$rc
+
+.PHONY: lab-up
+lab-up: ## Bring up a lab of three storage nodes, or mend it (root; LAB=name)
+	$(LAB_GO) up --name $(LAB)
+
+.PHONY: lab-down
+lab-down: ## Take that lab down (LAB=name)
+	$(LAB_GO) down --name $(LAB)
+
+.PHONY: demo
+demo: ## Show a plain volume from create to delete on a lab of its own, beside bare gluster (root)
+	$(GO) run ./internal/demo
+
+.PHONY: clean
+clean: ## Remove what was built here; labs and the image cache stay
+	rm -rf bin
+
+# The race detector needs a C compiler.
+.PHONY: compiler
+compiler:
+	@command -v $$($(GO) env CC) >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "make: installing gcc for the race detector"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -qq -y gcc libc6-dev >/dev/null || { apt-get update -qq && apt-get install -qq -y gcc libc6-dev >/dev/null; }; \
+	else \
+		echo "make: the race detector needs a C compiler: run apt-get install gcc libc6-dev" >&2; exit 1; \
+	fi
