@@ -164,7 +164,7 @@ func (r pidRecord) thisBoot() bool {
 	return err == nil && boot == r.Boot
 }
 
-// group finds what is left of the guest: User-Mode Linux runs each of its address
+// members finds what is left of the guest: User-Mode Linux runs each of its address
 // spaces as a process of the host, in the group of the first, and those outlive a
 // kill of the first. Where the leader is gone its number could be reused, so the
 // members must also be in the namespace that it was started in.
@@ -174,7 +174,10 @@ func (r pidRecord) members(all []process) []process {
 	}
 	var list []process
 	for _, p := range all {
-		if p.group == r.PID && p.start >= r.Start && p.alive() && netnsOf(p.pid) == r.Netns {
+		if p.group != r.PID || p.start < r.Start || !p.alive() {
+			continue
+		}
+		if p.pid == r.PID && p.start == r.Start || netnsOf(p.pid) == r.Netns {
 			list = append(list, p)
 		}
 	}

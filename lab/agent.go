@@ -1,0 +1,232 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	poolName  = "lab"
+	agentPort = 24010
+	module    = "bricklayer.csi"
+)
+
+// verbs of the bricklayer program that the lab uses where it has them.
+const (
+	verbAgent     = "agent"
+	verbAgentInit = "agent init"
+	verbCerts     = "certs"
+)
+
+// agentPath is the program of the agents as the guests see it; empty where there
+// is none to run.
+func (l *Lab) agentPath() string {
+	if !l.can(verbAgent) {
+		return ""
+	}
+	return l.record.Binary
+}
+
+func (l *Lab) can(verb string) bool {
+	for _, v := range l.record.Verbs {
+		if v == verb {
+			return true
+		}
+	}
+	return false
+}
+
+// ensureBinary builds the bricklayer program from the module that the caller
+// stands in. Where there is no source or no Go, an earlier build goes on serving.
+func (l *Lab) ensureBinary(ctx context.Context) error {
+	root, err := moduleRoot()
+	if err != nil || !exists(filepath.Join(root, "cmd/bricklayer")) {
+		return l.ensureTrust(ctx)
+	}
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		l.say("no go on the path: the agents keep the program that they have")
+		return l.ensureTrust(ctx)
+	}
+	if err := os.MkdirAll(l.paths.bin(), 0o755); err != nil {
+		return err
+	}
+	fresh := filepath.Join(l.paths.bin(), "fresh")
+	if _, err := run(ctx, "env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"); err != nil {
+		return fmt.Errorf("build the agent: %w", err)
+	}
+	sum, err := fileSum(fresh)
+	if err != nil {
+		return err
+	}
+	// Named by its content: a guest keeps the pages of a file that it runs, and
+	// would go on reading the old one under the old name.
+	dir := filepath.Join(l.paths.bin(), sum)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, filepath.Join(dir, "bricklayer")); err != nil {
+		return err
+	}
+	guest := "/lab/bin/" + sum + "/bricklayer"
+	if l.record.Binary != guest || len(l.record.Verbs) == 0 {
+		l.record.Binary = guest
+		l.record.Verbs = findVerbs(ctx, filepath.Join(dir, "bricklayer"))
+		l.say("agent: build %s, knows %s", sum, strings.Join(l.record.Verbs, ", "))
+	}
+	return l.ensureTrust(ctx)
+}
+
+// moduleRoot is the nearest directory above the working one that holds this
+// module: `go test` runs in the directory of the package.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(data), "module "+module+"\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("not inside the module " + module)
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+func fileSum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+// findVerbs asks a program which of the verbs it has, so that the lab also serves
+// a tree that has not all of them yet.
+func findVerbs(ctx context.Context, program string) []string {
+	all := []string{verbAgent, verbAgentInit, verbCerts}
+	has := make([]bool, len(all))
+	var g errgroup.Group
+	for i, verb := range all {
+		g.Go(func() error {
+			words := strings.Fields(verb)
+			out, err := run(ctx, append(append([]string{program}, words...), "--help")...)
+			// cobra answers --help of an unknown verb with the help of its parent.
+			has[i] = err == nil && strings.Contains(string(out), " "+verb+" ")
+			return nil
+		})
+	}
+	_ = g.Wait()
+	found := []string{}
+	for i, verb := range all {
+		if has[i] {
+			found = append(found, verb)
+		}
+	}
+	return found
+}
+
+// ensureTrust writes the pool file and, once, the pool's certificates.
+func (l *Lab) ensureTrust(ctx context.Context) error {
+	data, err := yaml.Marshal(l.poolResource())
+	if err != nil {
+		return err
+	}
+	if err := writeFile(l.paths.pool(), data, 0o644); err != nil {
+		return err
+	}
+	if !l.can(verbCerts) {
+		return nil
+	}
+	for _, n := range l.nodes {
+		if !exists(filepath.Join(l.paths.certs(), n.Name+".crt")) {
+			return l.makeCerts(ctx)
+		}
+	}
+	return nil
+}
+
+func (l *Lab) makeCerts(ctx context.Context) error {
+	program := filepath.Join(l.paths.bin(), strings.TrimPrefix(l.record.Binary, "/lab/bin/"))
+	_, err := run(ctx, program, "certs", "--pool", l.paths.pool(), "--dir", l.paths.certs())
+	if err != nil {
+		return fmt.Errorf("make the certificates of the pool: %w", err)
+	}
+	return nil
+}
+
+// poolResource describes the storage nodes in the shape of the StoragePool
+// resource. It is written as plain maps: the lab must not depend on what it tests.
+func (l *Lab) poolResource() map[string]any {
+	nodes := []any{}
+	for _, n := range l.nodes {
+		nodes = append(nodes, map[string]any{
+			"name": n.Name, "address": n.Address.String(), "zone": n.Zone,
+			"agent": fmt.Sprintf("%s:%d", n.Address, agentPort),
+			"roots": l.roots(),
+		})
+	}
+	return map[string]any{
+		"apiVersion": "bricklayer.csi/v1alpha1",
+		"kind":       "StoragePool",
+		"metadata":   map[string]any{"name": poolName},
+		"spec":       map[string]any{"nodes": nodes, "clientNetworks": []string{l.config.Network}},
+	}
+}
+
+func (l *Lab) roots() []any {
+	roots := []any{}
+	for _, d := range l.config.Disks {
+		if d.Use == UseBrickRoot {
+			roots = append(roots, map[string]any{"name": d.Name, "path": "/bricks/" + d.Name})
+		}
+	}
+	return roots
+}
+
+func (l *Lab) agentConfig(n Node) map[string]any {
+	return map[string]any{
+		"pool": poolName, "node": n.Name,
+		"listen": fmt.Sprintf("%s:%d", n.Address, agentPort),
+		"tls":    map[string]any{"ca": "/lab/certs/ca.crt", "cert": "/lab/certs/tls.crt", "key": "/lab/certs/tls.key"},
+		"roots":  l.roots(),
+	}
+}
+
+// ensureAgent makes a node run the program that the lab has now.
+func (l *Lab) ensureAgent(ctx context.Context, n Node) error {
+	want := l.agentPath()
+	s, err := l.nodeStatus(ctx, n)
+	if err != nil || s.Agent == want || s.Problem != "" {
+		return err
+	}
+	if s.Agent != "" {
+		l.say("%s: agent restarts with the new build", n.Name)
+		if err := l.KillAgent(ctx, n.Name); err != nil {
+			return err
+		}
+	}
+	if want == "" {
+		return nil
+	}
+	return l.StartAgent(ctx, n.Name)
+}

@@ -1,0 +1,226 @@
+#!/bin/bash
+# What a storage node does for the lab: `boot` runs as its first process, the other
+# verbs over ssh. There is no systemd and no udev. Nothing but sshd is restarted
+# when it dies: tests kill things to see them stay dead.
+set -u
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_INIT
+. /lab/node.env
+
+AGENT_PID=/run/bricklayer-agent.pid
+AGENT_LOG=/var/log/bricklayer-agent.log
+
+die() { echo "$*" >&2; exit 1; }
+
+# running NAME: there is such a process, and it is no zombie.
+running() { pgrep -x -r R,S,D "$1" >/dev/null; }
+
+# agent_pid: the agent's process; the name alone could be an administrator's command.
+agent_pid() {
+    local pid
+    pid=$(cat $AGENT_PID 2>/dev/null) && [ -n "$pid" ] || return 1
+    pgrep -x -r R,S,D bricklayer | grep -x "$pid"
+}
+
+# started NAME: waits until a process that was sent to the background is itself.
+# Without, a second caller finds none and starts another.
+started() {
+    local i
+    for i in $(seq 100); do
+        running "$1" && return
+        sleep 0.02
+    done
+}
+
+boot() {
+    mount -t sysfs sys /sys
+    mount -t devtmpfs dev /dev 2>/dev/null
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs shm /dev/shm
+    mount -t tmpfs -o mode=755 run /run # sshd wants its keys where only root writes
+    mkdir -p /run/lock /run/lvm /run/sshd /run/gluster
+    hostname "$NODE"
+    cp /lab/hosts /etc/hosts
+    ip link set lo up
+    ip addr add "$ADDRESS/24" dev vec0
+    ip link set vec0 up
+    install -m 600 /lab/ssh_host_key /run/sshd/host_key
+    install -m 600 /lab/authorized_keys /run/sshd/authorized_keys
+    (
+        for m in dm-mod dm-thin-pool dm-snapshot fuse loop; do modprobe "$m"; done
+        vgchange -ay >/dev/null 2>&1
+        repair
+        echo "node $NODE: booted at $(cut -d' ' -f1 /proc/uptime) s"
+    ) &
+    while :; do
+        /usr/sbin/sshd -D
+        echo "sshd ended ($?), starting it again"
+        sleep 0.2
+    done
+}
+
+# One at a time starts things; what it starts must not inherit the lock (9>&-).
+repair_lock() {
+    exec 9>/run/lock/repair
+    flock 9
+}
+
+# repair brings up what is not up. It may be called at any time.
+repair() {
+    repair_lock
+    mount_roots
+    mount -a 2>/dev/null
+    start_glusterd
+    start_agent
+}
+
+mount_roots() {
+    local d dev name
+    for d in $BRICK_DISKS; do
+        dev=/dev/${d%%:*} name=${d#*:}
+        mountpoint -q "/bricks/$name" && continue
+        mkdir -p "/bricks/$name"
+        if [ "$(blkid -o value -s TYPE "$dev")" != xfs ]; then
+            format_root "$dev" "$name" || die "node $NODE: brick root $name on $dev could not be made"
+        fi
+        mount -t xfs -o rw,noatime,inode64,prjquota "$dev" "/bricks/$name" ||
+            die "node $NODE: brick root $name: $dev does not mount"
+        mark_root "$name"
+    done
+}
+
+# -K: discarding a sparse disk of many GiB takes long and frees nothing.
+format_root() { mkfs.xfs -q -f -K "$1"; }
+
+mark_root() {
+    [ -n "$AGENT_INIT" ] || return 0
+    "$AGENT" agent init --config /lab/agent.yaml --root "$1" >>"$AGENT_LOG" 2>&1 9>&- ||
+        echo "node $NODE: agent init of brick root $1 failed, see $AGENT_LOG" >&2
+}
+
+start_glusterd() {
+    running glusterd && return
+    mkdir -p /run/gluster
+    # It answers its parent only once it is ready; nobody here waits for that.
+    setsid glusterd -p /run/glusterd.pid --log-level INFO </dev/null >/dev/null 2>&1 9>&- &
+    started glusterd
+}
+
+start_agent() {
+    [ -n "$AGENT" ] || return 0
+    agent_pid >/dev/null && return
+    ln -sfn "$AGENT" /usr/local/bin/bricklayer
+    setsid "$AGENT" agent --config /lab/agent.yaml </dev/null >>"$AGENT_LOG" 2>&1 9>&- &
+    echo $! >$AGENT_PID
+    started bricklayer
+}
+
+# kill_wait NAME: ends all processes of that name and waits until they are gone.
+kill_wait() {
+    local i
+    for i in $(seq 100); do
+        pkill -9 -x "$1" || return 0
+        sleep 0.05
+    done
+    die "node $NODE: $1 is still there after kill -9"
+}
+
+kill_agent() {
+    local pid i
+    pid=$(cat $AGENT_PID 2>/dev/null) || return 0
+    for i in $(seq 100); do
+        agent_pid >/dev/null || { rm -f $AGENT_PID; return 0; }
+        kill -9 "$pid"
+        sleep 0.05
+    done
+    die "node $NODE: agent (pid $pid) is still there after kill -9"
+}
+
+# ready SECONDS: waits until glusterd answers; its port listens long before.
+ready() {
+    local end=$((SECONDS + $1))
+    until timeout 10 gluster --mode=script pool list >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || die "node $NODE: glusterd does not answer 'gluster pool list' within $1 s:
+$(tail -n 5 /var/log/glusterfs/glusterd.log)"
+        sleep 0.1
+    done
+}
+
+# offline_bricks: started volumes that have a brick of this node without a process.
+offline_bricks() {
+    local info vol brick path pid
+    for info in /var/lib/glusterd/vols/*/info; do
+        grep -qs '^status=1$' "$info" || continue
+        vol=$(basename "$(dirname "$info")")
+        for brick in "$(dirname "$info")/bricks/$ADDRESS:"*; do
+            [ -e "$brick" ] || continue
+            path=$(sed -n 's/^path=//p' "$brick")
+            pid=$(cat "/run/gluster/vols/$vol/$ADDRESS${path//\//-}.pid" 2>/dev/null)
+            if [ -z "$pid" ] || [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != glusterfsd ]; then
+                echo "$vol"
+                break
+            fi
+        done
+    done
+}
+
+# check: one key=value a line, read by check.go.
+check() {
+    local pool d
+    if ! running glusterd; then
+        echo glusterd=dead
+    elif pool=$(timeout 10 gluster --mode=script pool list 2>/dev/null); then
+        echo glusterd=ok
+        echo "peers=$(grep -c 'Connected *$' <<<"$pool")"
+    else
+        echo glusterd=silent
+    fi
+    for d in $BRICK_DISKS; do
+        mountpoint -q "/bricks/${d#*:}" || echo "unmounted=${d#*:}"
+    done
+    if d=$(agent_pid); then echo "agent=$(readlink "/proc/$d/exe")"; fi
+    for d in $(offline_bricks); do echo "offline=$d"; done
+}
+
+umount_all_xfs() {
+    local m
+    for m in $(awk '$3 == "xfs" {print $2}' /proc/mounts | tac); do
+        umount "$m" 2>/dev/null && continue
+        fuser -k -KILL -m "$m" >/dev/null 2>&1
+        sleep 0.1
+        umount "$m" || die "node $NODE: $m does not unmount: $(fuser -v -m "$m" 2>&1)"
+    done
+}
+
+# The reset has two halves, because a glusterd that still runs on one node would
+# give its volumes back to one that starts empty: all nodes stop, then all start.
+reset_stop() {
+    local d
+    kill_agent
+    for d in glusterd glusterfsd glusterfs; do kill_wait $d; done
+    rm -rf /var/lib/glusterd/{vols,snaps,glustershd,quotad,bitd,scrub,nfs}/* \
+        /var/lib/glusterd/{options,missed_snaps_list} /run/gluster/* /var/log/glusterfs/bricks/*
+    umount_all_xfs
+    : >/etc/fstab
+    vgchange -an >/dev/null 2>&1
+    dmsetup remove_all --force >/dev/null 2>&1
+    for d in $LVM_DISKS; do
+        blkdiscard -f "/dev/${d%%:*}" || die "node $NODE: disk ${d#*:} could not be emptied"
+    done
+    for d in $BRICK_DISKS; do wipefs -q -a "/dev/${d%%:*}"; done
+    rm -f $AGENT_LOG
+}
+
+case ${1-} in
+boot) boot ;;
+repair) repair ;;
+ready) ready "$2" ;;
+check) check ;;
+start-glusterd) repair_lock; start_glusterd ;;
+kill-glusterd) kill_wait glusterd ;;
+start-agent) repair_lock; start_agent ;;
+kill-agent) kill_agent ;;
+reset-stop) reset_stop ;;
+*) die "guest.sh: unknown verb '${1-}'" ;;
+esac
