@@ -38,9 +38,6 @@ type StoragePoolSpec struct {
 	// (Gluster's cluster.brick-multiplex, a setting of the whole cluster).
 	// Absent leaves the cluster's setting as it is.
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
-	// OvercommitPercent is how much of a root's size may be promised to
-	// volumes, in percent; 100 where absent.
-	OvercommitPercent int `json:"overcommitPercent,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. 4 where absent.
 	MaxOperations int `json:"maxOperations,omitempty"`

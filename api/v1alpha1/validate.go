@@ -13,8 +13,6 @@ import (
 // Limits of a pool.
 const (
 	MaxNodes             = 1000
-	DefaultOvercommit    = 100
-	MaxOvercommit        = 10000
 	DefaultMaxOperations = 4
 	MaxMaxOperations     = 64
 	maxNameLength        = 40
@@ -27,9 +25,6 @@ var (
 
 // SetDefaults fills in what was left out.
 func (p *StoragePool) SetDefaults() {
-	if p.Spec.OvercommitPercent == 0 {
-		p.Spec.OvercommitPercent = DefaultOvercommit
-	}
 	if p.Spec.MaxOperations == 0 {
 		p.Spec.MaxOperations = DefaultMaxOperations
 	}
@@ -65,9 +60,6 @@ func (p *StoragePool) Validate() []FieldFault {
 	}
 	if !isLabel(p.Name) {
 		bad("metadata.name", p.Name, labelAllowed)
-	}
-	if o := p.Spec.OvercommitPercent; o < 1 || o > MaxOvercommit {
-		bad("spec.overcommitPercent", strconv.Itoa(o), fmt.Sprintf("1 to %d", MaxOvercommit))
 	}
 	if m := p.Spec.MaxOperations; m < 1 || m > MaxMaxOperations {
 		bad("spec.maxOperations", strconv.Itoa(m), fmt.Sprintf("1 to %d", MaxMaxOperations))

@@ -77,28 +77,11 @@ func (s *Service) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	}
 	defer unlock()
 
-	found, err := backend.Get(ctx, h)
-	switch {
-	case err == nil && found.State == volume.Ready:
-		return adopt(found, spec)
-	case err != nil && !volume.Is(err, volume.NotFound):
-		return volume.Volume{}, err
-	}
-	made, err := backend.Create(ctx, spec)
-	if err == nil {
-		return made, nil
-	}
-	if volume.Is(err, volume.Exists) {
-		// Another controller was quicker; what it made may well be what we want.
-		if found, getErr := backend.Get(ctx, h); getErr == nil && found.State == volume.Ready {
-			return adopt(found, spec)
-		}
-		return volume.Volume{}, err
-	}
-	if volume.KindOf(err).Definite() {
+	v, err := backend.Create(ctx, spec)
+	if kind := volume.KindOf(err); err != nil && kind.Definite() && kind != volume.Exists {
 		err = errors.Join(err, s.undo(ctx, backend, h))
 	}
-	return volume.Volume{}, err
+	return v, err
 }
 
 // undo removes what a Create left that failed for certain, so that nobody has
@@ -113,24 +96,6 @@ func (s *Service) undo(ctx context.Context, backend volume.Backend, h volume.Han
 	s.log.WarnContext(ctx, "a failed create could not be undone; the next call for this volume will do it",
 		"volume", h.String(), "error", err)
 	return fmt.Errorf("and undo it: %w", err)
-}
-
-// adopt returns the volume where it satisfies the spec, else Exists with the difference.
-func adopt(v volume.Volume, spec volume.Spec) (volume.Volume, error) {
-	var differs string
-	switch {
-	case v.Fingerprint != spec.Parameters.Fingerprint():
-		differs = "its parameters are not those of this request"
-	case !spec.Size.Holds(v.Size):
-		differs = fmt.Sprintf("its size of %d bytes is not within the requested %d to %d", v.Size, spec.Size.Required, spec.Size.Limit)
-	default:
-		return v, nil
-	}
-	return volume.Volume{}, &volume.Error{
-		Kind: volume.Exists, Op: "create volume", On: v.Handle.String(),
-		Err:  errors.New("a volume of this name exists, but " + differs),
-		Next: "use another name, or delete that volume first",
-	}
 }
 
 // Get returns a Ready volume, or NotFound.

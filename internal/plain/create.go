@@ -63,6 +63,9 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if err := f.refuseForeign(op, h, volume.Exists); err != nil {
 		return volume.Volume{}, err
 	}
+	if f.ready() {
+		return b.adopt(spec, &f)
+	}
 	pl := &plan{spec: spec, handle: h, marks: marks{
 		handle: h, size: size, typ: p.Type, fingerprint: p.Fingerprint(),
 		enforce: p.Quota, onDelete: p.OnDelete, created: time.Now().UTC(),
@@ -73,6 +76,21 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	}
 	defer release()
 	return b.build(ctx, pl, &f)
+}
+
+// adopt returns the volume that is there where it is what spec asks for. One
+// that is stopped is no answer: somebody is deleting it, or stopped it by hand.
+func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
+	v := b.describe(spec.Handle(), f.info, f.marks, volume.Ready)
+	if err := v.Satisfies(spec); err != nil {
+		return volume.Volume{}, err
+	}
+	if f.info.Status != gluster.StatusStarted {
+		return volume.Volume{}, &volume.Error{Kind: volume.Exists, Op: "create volume", On: v.Handle.String(),
+			Err:  errors.New("the volume exists and is stopped: its deletion was begun, or an administrator stopped it"),
+			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name}
+	}
+	return v, nil
 }
 
 // settle decides where the bricks lie: where an earlier call for the same spec
@@ -176,7 +194,8 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 	}
 	info := gluster.Volume{Name: name, Bricks: pl.glusterBricks(b)}
 	if err := b.awaitBricks(ctx, f.survey, info); err != nil {
-		return fail("see its bricks online", err)
+		// The volume is made; whatever ails its bricks, this call's outcome is open.
+		return fail("see its bricks online", &volume.Error{Kind: volume.Unavailable, Err: err})
 	}
 	return b.describe(pl.handle, info, pl.marks, volume.Ready), nil
 }

@@ -47,19 +47,11 @@ func (b *Backend) candidates(described map[string]agent.Description, silent map[
 			case enforce && !d.Roots[at].Quota:
 				refused = append(refused, n.Name+"/"+root+`: its file system enforces no project quotas (mount it with prjquota, or say "quota: none" in the class)`)
 			default:
-				usable = append(usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: b.room(d.Roots[at])})
+				usable = append(usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: d.Roots[at].Available})
 			}
 		}
 	}
 	return usable, refused
-}
-
-// room returns what may still be promised on a root: its size times the
-// overcommitment less what is promised, and never more than is free.
-func (b *Backend) room(r brick.RootState) volume.Size {
-	percent := max(1, b.OvercommitPercent)
-	limit := r.Total / 100 * volume.Size(percent)
-	return max(0, min(limit-r.Committed, r.Free))
 }
 
 // errNoPlace is returned by place where the candidates cannot take the bricks.
@@ -124,7 +116,7 @@ func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, d
 	for i, c := range empty {
 		d := described[c.node.Name]
 		at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == c.root })
-		empty[i].room = d.Roots[at].Total / 100 * volume.Size(max(1, b.OvercommitPercent))
+		empty[i].room = d.Roots[at].Available + d.Roots[at].Committed
 	}
 	if most := largest(t, empty); size > most {
 		e.Kind = volume.OutOfRange

@@ -10,11 +10,13 @@ package plain
 
 import (
 	"cmp"
+	"context"
 	"hash/fnv"
 	"log/slog"
 	"slices"
 
 	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -40,8 +42,8 @@ type Config struct {
 	Nodes []Node
 	// ClientNetworks may mount the volumes; empty leaves them open.
 	ClientNetworks []string
-	// OvercommitPercent is how much of a root may be promised, in percent of its size.
-	OvercommitPercent int
+	// BrickMultiplex is what Gluster's cluster.brick-multiplex shall be; nil leaves it alone.
+	BrickMultiplex *bool
 	// MaxOperations is how many operations may change the cluster at once.
 	MaxOperations int
 }
@@ -71,6 +73,22 @@ func New(c Config, log *slog.Logger) *Backend {
 		b.nodes[b.Nodes[i].Name] = &b.Nodes[i]
 	}
 	return b
+}
+
+// Configure puts the settings of the whole Gluster cluster as the pool has
+// them. It may be repeated; it changes nothing that no pool asks for.
+func (b *Backend) Configure(ctx context.Context) error {
+	if b.BrickMultiplex == nil {
+		return nil
+	}
+	value := "off"
+	if *b.BrickMultiplex {
+		value = "on"
+	}
+	option := gluster.Option{Key: "cluster.brick-multiplex", Value: value}
+	return b.onAny(b.ranked(""), func(n *Node) error {
+		return n.Agent.SetOptions(ctx, gluster.AllVolumes, []gluster.Option{option})
+	})
 }
 
 // ranked returns the nodes in an order that depends on the volume's name only,

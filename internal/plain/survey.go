@@ -101,8 +101,8 @@ func (s survey) silence(op, on string) error {
 	}
 	return &volume.Error{
 		Kind: volume.Unavailable, Op: op, On: on,
-		Err:  fmt.Errorf("no answer from the agent on %s: %w", strings.Join(names, ", "), errors.Join(errs...)),
-		Next: "start the agent there, or take the node out of the pool if it is gone for good",
+		Err:  fmt.Errorf("nobody can tell what is on %s: %w", strings.Join(names, ", "), errors.Join(errs...)),
+		Next: "bring its agent and its brick roots back, or take the node out of the pool if it is gone for good",
 	}
 }
 
@@ -113,17 +113,13 @@ func (b *Backend) reachable(s survey, name string) []*Node {
 }
 
 // onAny tries the nodes in turn until one is not unavailable.
-func (b *Backend) onAny(name string, nodes []*Node, try func(n *Node) error) error {
-	if len(nodes) == 0 {
-		return &volume.Error{Kind: volume.Unavailable, Op: "reach the pool", On: "pool " + b.Pool,
-			Err: errors.New("no storage node answers"), Next: "start the agents on its nodes"}
-	}
+func (b *Backend) onAny(nodes []*Node, try func(n *Node) error) error {
 	var err error
 	for _, n := range nodes {
 		if err = try(n); err == nil || !volume.Is(err, volume.Unavailable) {
 			return err
 		}
-		b.log.Debug("a node cannot answer, trying the next", "volume", name, "node", n.Name, "error", err)
+		b.log.Debug("a node cannot answer, trying the next", "node", n.Name, "error", err)
 	}
 	return err
 }
@@ -132,7 +128,11 @@ func (b *Backend) onAny(name string, nodes []*Node, try func(n *Node) error) err
 // or, where glusterd does not answer there, to the next. Every command given in
 // this way can be repeated: the answer that it was done already is success.
 func (b *Backend) command(s survey, name string, f func(n agent.Node) error) error {
-	return b.onAny(name, b.reachable(s, name), func(n *Node) error { return f(n.Agent) })
+	nodes := b.reachable(s, name)
+	if len(nodes) == 0 {
+		return s.silence("give gluster a command", "volume "+name)
+	}
+	return b.onAny(nodes, func(n *Node) error { return f(n.Agent) })
 }
 
 // found is what is there of one volume.
@@ -312,7 +312,7 @@ func (b *Backend) Get(ctx context.Context, h volume.Handle) (volume.Volume, erro
 // List implements volume.Backend with one gluster command.
 func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error) {
 	var all []gluster.Volume
-	err := b.onAny("", b.ranked(""), func(n *Node) (err error) {
+	err := b.onAny(b.ranked(""), func(n *Node) (err error) {
 		all, err = n.Agent.Volumes(ctx)
 		return err
 	})

@@ -2,6 +2,8 @@ package volume
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -63,6 +65,25 @@ type Volume struct {
 	Bricks []string
 }
 
+// Satisfies returns nil where the volume is what spec asks for, and Exists with
+// the difference where it is not.
+func (v Volume) Satisfies(spec Spec) error {
+	var differs string
+	switch {
+	case v.Fingerprint != spec.Parameters.Fingerprint():
+		differs = "its parameters are not those of this request"
+	case !spec.Size.Holds(v.Size):
+		differs = fmt.Sprintf("its size of %d bytes is not within the requested %d to %d", v.Size, spec.Size.Required, spec.Size.Limit)
+	default:
+		return nil
+	}
+	return &Error{
+		Kind: Exists, Op: "create volume", On: v.Handle.String(),
+		Err:  errors.New("a volume of this name exists, but " + differs),
+		Next: "use another name, or delete that volume first",
+	}
+}
+
 // Capacity is what a pool can still take, in bytes.
 type Capacity struct {
 	// Available is how much volume space is left for volumes of the given parameters.
@@ -114,9 +135,9 @@ type Health struct {
 //
 // Sizes are bytes.
 type Backend interface {
-	// Create makes the volume that spec describes, or finishes what an earlier
-	// call for the same spec began, and returns it Ready: mounted at once it
-	// shows its size. Exists where anything of that handle is there that was
+	// Create makes the volume that spec describes, finishes what an earlier call
+	// for the same spec began, or finds the volume that is there and satisfies
+	// it, and returns it Ready: mounted at once it shows its size. Exists where anything of that handle is there that was
 	// made to another spec or not by us; Exhausted where there is no room now,
 	// OutOfRange where there never can be.
 	Create(ctx context.Context, spec Spec) (Volume, error)

@@ -271,12 +271,16 @@ func (s *suite) tooLarge() {
 	}
 	_, err = s.Backend.Create(s.context(), s.spec("huge", volume.MaxSize/2))
 	s.wantKind("create half an EiB", err, volume.OutOfRange)
-	if before.Largest >= 2*s.Unit {
-		v := s.create(s.spec("first", s.Unit))
-		_, err = s.Backend.Create(s.context(), s.spec("second", before.Largest))
-		s.wantKind("create what would fit an empty pool", err, volume.Exhausted)
-		s.delete(v.Handle)
+	v := s.create(s.spec("first", s.Unit))
+	now, err := s.Backend.Capacity(s.context(), s.Pool, p)
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	if beyond := now.Largest + s.Unit/2; beyond <= before.Largest {
+		_, err = s.Backend.Create(s.context(), s.spec("second", beyond))
+		s.wantKind("create what would fit an empty pool", err, volume.Exhausted)
+	}
+	s.delete(v.Handle)
 }
 
 func (s *suite) capacity() {

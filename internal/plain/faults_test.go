@@ -1,0 +1,196 @@
+package plain
+
+import (
+	"strings"
+	"testing"
+
+	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/volume"
+)
+
+// Each trouble of a pool gets an error of the right kind that names the node
+// or what is wrong, and leaves nothing half made.
+func TestTroublesOfThePool(t *testing.T) {
+	tests := []struct {
+		name    string
+		trouble func(c *agenttest.Cluster)
+		kind    volume.Kind
+		says    []string
+	}{
+		{"agent down", func(c *agenttest.Cluster) { c.SetState("n2", agenttest.AgentDown) }, volume.Unavailable, []string{"n2", "agent"}},
+		{"node off", func(c *agenttest.Cluster) { c.SetState("n2", agenttest.Off) }, volume.Unavailable, []string{"n2"}},
+		{"glusterd down", func(c *agenttest.Cluster) { c.SetState("n3", agenttest.GlusterdDown) }, volume.Unavailable, []string{"n3", "glusterd"}},
+		{"root not mounted", func(c *agenttest.Cluster) { c.SetMounted("n1", "root1", false) }, volume.Unavailable, []string{"n1", "root1", "mounted"}},
+		{"root full", func(c *agenttest.Cluster) { c.Fill("n1", "root1", 20*volume.GiB) }, volume.Exhausted, []string{"n1/root1"}},
+		{"peer rejected", func(c *agenttest.Cluster) { c.RejectPeer("n3", true) }, volume.Unavailable, []string{"10.90.0.13"}},
+		{"another transaction", func(c *agenttest.Cluster) { c.LockVolume("pvc-1") }, volume.Busy, []string{"transaction"}},
+		{"all off", func(c *agenttest.Cluster) {
+			for _, n := range []string{"n1", "n2", "n3"} {
+				c.SetState(n, agenttest.Off)
+			}
+		}, volume.Unavailable, []string{"n1"}},
+	}
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := agenttest.New(agenttest.Default(3))
+			test.trouble(c)
+			_, err := newService(t, c).Create(testContext(t), spec)
+			if !volume.Is(err, test.kind) {
+				t.Fatalf("got %v (%v), want %v", err, volume.KindOf(err), test.kind)
+			}
+			for _, say := range test.says {
+				if !strings.Contains(err.Error(), say) {
+					t.Errorf("%v\ndoes not say %q", err, say)
+				}
+			}
+			if volume.KindOf(err).Definite() {
+				c.CheckEmpty(t)
+			}
+		})
+	}
+}
+
+func TestFileSystemWithoutQuotas(t *testing.T) {
+	config := agenttest.Default(3)
+	config.Nodes[0].Roots[0].NoQuota = true
+	c := agenttest.New(config)
+	_, err := newService(t, c).Create(testContext(t), testSpec(t, "a", volume.GiB))
+	if err == nil || !strings.Contains(err.Error(), "prjquota") || !strings.Contains(err.Error(), "n1/root1") {
+		t.Errorf("got %v, want an error that names the root and prjquota", err)
+	}
+	c.CheckEmpty(t)
+	spec := testSpec(t, "a", volume.GiB, "quota", "none")
+	v := mustCreate(t, newBackend(t, c), spec)
+	if len(c.Leftovers().Quotas) != 0 {
+		t.Errorf("quota none made quotas: %v", c.Leftovers().Quotas)
+	}
+	if err := newService(t, c).Delete(testContext(t), v.Handle); err != nil {
+		t.Fatal(err)
+	}
+	c.CheckEmpty(t)
+}
+
+// A volume that we did not make keeps its name, its bricks and its options.
+func TestForeignVolumeIsLeftAlone(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	c.AddForeignVolume("pvc-1", gluster.Brick{Host: "10.90.0.11", Path: "/srv/other"})
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	s := newService(t, c)
+	if _, err := s.Create(testContext(t), spec); !volume.Is(err, volume.Exists) {
+		t.Errorf("create: %v, want Exists", err)
+	}
+	if err := s.Delete(testContext(t), spec.Handle()); err != nil && !volume.Is(err, volume.Precondition) {
+		t.Errorf("delete: %v", err)
+	}
+	left := c.Leftovers()
+	if len(left.Volumes) != 1 || len(left.Bricks) != 0 {
+		t.Errorf("after all:\n%s", left)
+	}
+}
+
+func TestDeleteRefusesWhileABrickCannotBeReached(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	mustCreate(t, newBackend(t, c), spec)
+	for _, state := range []agenttest.State{agenttest.AgentDown, agenttest.Off} {
+		c.SetState("n2", state)
+		err := newService(t, c).Delete(testContext(t), spec.Handle())
+		if !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), "n2") {
+			t.Errorf("got %v, want Unavailable naming n2", err)
+		}
+		c.SetState("n2", agenttest.Up)
+		if got, err := newService(t, c).Get(testContext(t), spec.Handle()); err != nil {
+			t.Errorf("the volume is gone in part: %+v, %v", got, err)
+		}
+	}
+	wantOne(t, c, spec, volume.GiB)
+}
+
+func TestRetainAndArchive(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	s := newService(t, c)
+	kept := testSpec(t, "kept", volume.GiB, "onDelete", "retain")
+	mustCreate(t, newBackend(t, c), kept)
+	for range 2 {
+		if err := s.Delete(testContext(t), kept.Handle()); err != nil {
+			t.Fatalf("delete a retained volume: %v", err)
+		}
+	}
+	if left := c.Leftovers(); len(left.Volumes) != 1 || len(left.Bricks) != 3 {
+		t.Errorf("retain removed something:\n%s", left)
+	}
+	if _, err := s.Get(testContext(t), kept.Handle()); !volume.Is(err, volume.NotFound) {
+		t.Errorf("a released volume is still ours: %v", err)
+	}
+	if _, err := s.Create(testContext(t), kept); !volume.Is(err, volume.Exists) {
+		t.Errorf("a released volume was handed out again: %v", err)
+	}
+	if all, err := s.List(testContext(t)); err != nil || len(all) != 0 {
+		t.Errorf("listed %v, %v", all, err)
+	}
+	old := testSpec(t, "old", volume.GiB, "onDelete", "archive")
+	mustCreate(t, newBackend(t, c), old)
+	if err := s.Delete(testContext(t), old.Handle()); err != nil {
+		t.Fatal(err)
+	}
+	if left := c.Leftovers(); len(left.Archive) != 3 || len(left.Volumes) != 1 {
+		t.Errorf("archive:\n%s", left)
+	}
+}
+
+func TestHealthNamesWhatIsWrong(t *testing.T) {
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	ref := brick.Ref{Root: "root1", Volume: "pvc-1"}
+	tests := []struct {
+		name    string
+		trouble func(c *agenttest.Cluster)
+		want    volume.ProblemKind
+		says    string
+	}{
+		{"brick killed", func(c *agenttest.Cluster) { c.KillBrick("n1", ref) }, volume.BrickDown, "10.90.0.11"},
+		{"two bricks killed", func(c *agenttest.Cluster) { c.KillBrick("n1", ref); c.KillBrick("n2", ref) }, volume.QuorumLost, "cannot write"},
+		{"heal pending", func(c *agenttest.Cluster) { c.SetHeal("n2", ref, 7, 0) }, volume.HealPending, "7 entries"},
+		{"split-brain", func(c *agenttest.Cluster) { c.SetHeal("n2", ref, 0, 1) }, volume.SplitBrain, "1 entries"},
+		{"wiped and healed", func(c *agenttest.Cluster) { c.WipeBrick("n3", ref) }, volume.QuotaMissing, "10.90.0.13"},
+		{"full", func(c *agenttest.Cluster) { c.SetUsed("n1", ref, volume.GiB-1, 10) }, volume.NearlyFull, "10.90.0.11"},
+		{"node off", func(c *agenttest.Cluster) { c.SetState("n1", agenttest.Off) }, volume.Unknown, "n1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := agenttest.New(agenttest.Default(3))
+			b := newBackend(t, c)
+			mustCreate(t, b, spec)
+			test.trouble(c)
+			h, err := b.Health(testContext(t), spec.Handle())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range h.Problems {
+				if p.Kind == test.want && strings.Contains(p.Detail, test.says) {
+					return
+				}
+			}
+			t.Errorf("problems %+v hold no %s that says %q", h.Problems, test.want, test.says)
+		})
+	}
+}
+
+func TestGIDsAreTheirOwnAndRunOut(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	narrow := []string{"gidMin", "5000", "gidMax", "5002"}
+	seen := map[int]bool{}
+	for _, name := range []string{"a", "b", "c"} {
+		v := mustCreate(t, newBackend(t, c), testSpec(t, name, volume.GiB, narrow...)) // a new controller each time
+		if seen[v.GID] || v.GID < 5000 || v.GID > 5002 {
+			t.Errorf("%s got gid %d", name, v.GID)
+		}
+		seen[v.GID] = true
+	}
+	_, err := newService(t, c).Create(testContext(t), testSpec(t, "d", volume.GiB, narrow...))
+	if !volume.Is(err, volume.Exhausted) || !strings.Contains(err.Error(), "gidMax") {
+		t.Errorf("got %v, want Exhausted naming gidMax", err)
+	}
+}
