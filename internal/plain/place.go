@@ -116,7 +116,7 @@ func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, d
 	for i, c := range empty {
 		d := described[c.node.Name]
 		at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == c.root })
-		empty[i].room = d.Roots[at].Available + d.Roots[at].Committed
+		empty[i].room = max(d.Roots[at].Total, d.Roots[at].Available+d.Roots[at].Committed)
 	}
 	if most := largest(t, empty); size > most {
 		e.Kind = volume.OutOfRange
