@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"strings"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -221,8 +220,8 @@ func (c *Controller) confirm(v volume.Volume, req *csipb.ValidateVolumeCapabilit
 	if err != nil {
 		return err
 	}
-	if own := ownContext(req.GetVolumeContext()); len(own) > 0 && !maps.Equal(own, toContext(v)) {
-		return errors.New("volume_context: it is not that of this volume")
+	if err := confirmContext(v, req.GetVolumeContext()); err != nil {
+		return err
 	}
 	if len(req.GetParameters()) == 0 {
 		return nil
@@ -233,6 +232,22 @@ func (c *Controller) confirm(v volume.Volume, req *csipb.ValidateVolumeCapabilit
 	}
 	if spec.Parameters.Fingerprint() != v.Fingerprint {
 		return errors.New("parameters: the volume was made with others")
+	}
+	return nil
+}
+
+// confirmContext returns why the context is not the volume's, or nil. The
+// servers may differ: the pool may have other nodes than when it was made.
+func confirmContext(v volume.Volume, given map[string]string) error {
+	own := ownContext(given)
+	if len(own) == 0 {
+		return nil
+	}
+	if _, err := fromContext(v.Handle, own); err != nil {
+		return err
+	}
+	if gid, want := own[contextGID], toContext(v)[contextGID]; gid != want {
+		return volume.NewFieldError("volume_context.gid", gid, want)
 	}
 	return nil
 }

@@ -34,12 +34,15 @@ var codeOf = map[volume.Kind]codes.Code{
 // maxMessage bounds an error's text: gRPC carries it in a header.
 const maxMessage = 2048
 
-// toStatus gives an error its gRPC code. Errors that have one keep it.
+// toStatus gives an error its gRPC code. An error of ours is judged by its kind
+// even where a status of some other server (an agent) is among its causes;
+// other errors that are a status stay as they are.
 func toStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if s, ok := status.FromError(err); ok {
+	var ours interface{ ErrorKind() volume.Kind }
+	if s, ok := status.FromError(err); ok && !errors.As(err, &ours) {
 		return s.Err()
 	}
 	text := strings.ToValidUTF8(err.Error(), "?")

@@ -1,0 +1,15 @@
+//go:build !lab
+
+package csi
+
+import "testing"
+
+// TestSanity runs csi-sanity over storage nodes and mounts in memory.
+func TestSanity(t *testing.T) {
+	d := newDriver(t)
+	runSanity(t, d.endpoint, 1<<30)
+	d.cluster.CheckEmpty(t)
+	if table, err := d.mounts.Mounts(t.Context()); err != nil || len(table) > 0 {
+		t.Errorf("mounts are left: %v, %v", table, err)
+	}
+}

@@ -1,0 +1,70 @@
+package csi
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	"github.com/onsi/gomega"
+
+	"bricklayer.csi/internal/volume"
+)
+
+// sanitySkips are the reasons for which specs of csi-sanity may be skipped: each
+// is a capability that we do not advertise, and why not.
+var sanitySkips = []struct{ says, because string }{
+	{"ControllerPublishVolume not supported", "a FUSE client needs no attaching"},
+	{"ControllerUnpublishVolume not supported", "a FUSE client needs no attaching"},
+	{"Controller Publish, UnpublishVolume not supported", "a FUSE client needs no attaching"},
+	{"ControllerPublishVolume.readonly field not supported", "a FUSE client needs no attaching"},
+	{"Snapshot not supported", "no snapshots in this version"},
+	{"CreateSnapshot not supported", "no snapshots in this version"},
+	{"DeleteSnapshot not supported", "no snapshots in this version"},
+	{"ListSnapshots not supported", "no snapshots in this version"},
+	{"GetSnapshot not supported", "no snapshots in this version"},
+	{"Volume Cloning not supported", "no clones in this version"},
+	{"Modify volume not supported", "no volume attributes classes in this version"},
+	{"Modify Volume not supported", "no volume attributes classes in this version"},
+	{"ControllerModifyVolume not supported", "no volume attributes classes in this version"},
+	{"GroupController", "no snapshots, hence none of groups"},
+	{"CreateVolumeGroupSnapshot not supported", "no snapshots, hence none of groups"},
+	{"VolumeGroupSnapshot", "no snapshots, hence none of groups"},
+}
+
+// runSanity runs the whole of csi-sanity, once per test binary (ginkgo allows
+// one suite), and fails where a spec was skipped for any other reason.
+func runSanity(t *testing.T, endpoint string, size int64) {
+	t.Helper()
+	config := sanity.NewTestConfig()
+	dir := t.TempDir()
+	config.TargetPath, config.StagingPath = dir+"/mount", dir+"/staging"
+	config.Address = endpoint
+	config.TestVolumeSize, config.TestVolumeExpandSize = size, 2*size
+	config.IDGen = handles{}
+	ginkgo.ReportAfterSuite("skips", func(r ginkgo.Report) {
+		for _, spec := range r.SpecReports {
+			if spec.State.Is(types.SpecStateSkipped) && !isReasoned(spec.Failure.Message) {
+				t.Errorf("%s: skipped without a reason of ours: %q", spec.FullText(), spec.Failure.Message)
+			}
+		}
+	})
+	context := sanity.GinkgoTest(&config)
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	ginkgo.RunSpecs(t, "csi-sanity")
+	context.Finalize()
+}
+
+func isReasoned(message string) bool {
+	return slices.ContainsFunc(sanitySkips, func(s struct{ says, because string }) bool { return strings.Contains(message, s.says) })
+}
+
+// handles generates IDs that look like ours but name nothing.
+type handles struct{ sanity.DefaultIDGenerator }
+
+func (handles) GenerateUniqueValidVolumeID() string {
+	return volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "none-" + uuid.NewString()[:8]}.String()
+}
