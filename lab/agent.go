@@ -56,7 +56,7 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		l.say("no go on the path: the agents keep the program that they have")
+		l.say("no go on the path: %s", l.keeps())
 		return l.ensureTrust(ctx)
 	}
 	if err := os.MkdirAll(l.paths.bin(), 0o755); err != nil {
@@ -64,7 +64,13 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 	}
 	fresh := filepath.Join(l.paths.bin(), "fresh")
 	if _, err := run(ctx, "env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"); err != nil {
-		return fmt.Errorf("build the agent: %w", err)
+		if ctx.Err() != nil {
+			return err
+		}
+		// A tree in the middle of a change should not cost anybody the nodes.
+		l.say("the agent does not build: %s", l.keeps())
+		l.say("%v", err)
+		return l.ensureTrust(ctx)
 	}
 	sum, err := fileSum(fresh)
 	if err != nil {
@@ -86,6 +92,13 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 		l.say("agent: build %s, knows %s", sum, strings.Join(l.record.Verbs, ", "))
 	}
 	return l.ensureTrust(ctx)
+}
+
+func (l *Lab) keeps() string {
+	if l.agentPath() == "" {
+		return "the nodes run without one"
+	}
+	return "the nodes keep the one that they have"
 }
 
 // moduleRoot is the nearest directory above the working one that holds this
@@ -145,7 +158,8 @@ func findVerbs(ctx context.Context, program string) []string {
 	return found
 }
 
-// ensureTrust writes the pool file and, once, the pool's certificates.
+// ensureTrust writes the pool file and makes the pool's certificates, as far as
+// they are missing or about to end.
 func (l *Lab) ensureTrust(ctx context.Context) error {
 	data, err := yaml.Marshal(l.poolResource())
 	if err != nil {
@@ -157,21 +171,24 @@ func (l *Lab) ensureTrust(ctx context.Context) error {
 	if !l.can(verbCerts) {
 		return nil
 	}
-	for _, n := range l.nodes {
-		if !exists(filepath.Join(l.paths.certs(), n.Name+".crt")) {
-			return l.makeCerts(ctx)
-		}
+	if _, err := run(ctx, l.program(), "certs", "--pool", l.paths.pool(), "--dir", l.paths.certs()); err != nil {
+		return fmt.Errorf("make the certificates of the pool: %w", err)
 	}
 	return nil
 }
 
-func (l *Lab) makeCerts(ctx context.Context) error {
-	program := filepath.Join(l.paths.bin(), strings.TrimPrefix(l.record.Binary, "/lab/bin/"))
-	_, err := run(ctx, program, "certs", "--pool", l.paths.pool(), "--dir", l.paths.certs())
-	if err != nil {
-		return fmt.Errorf("make the certificates of the pool: %w", err)
+// program is the bricklayer program as the host sees it.
+func (l *Lab) program() string {
+	return filepath.Join(l.paths.bin(), strings.TrimPrefix(l.record.Binary, "/lab/bin/"))
+}
+
+// Program is the bricklayer program that the agents run, as a file of the host;
+// empty where there is none.
+func (l *Lab) Program() string {
+	if l.record.Binary == "" {
+		return ""
 	}
-	return nil
+	return l.program()
 }
 
 // poolResource describes the storage nodes in the shape of the StoragePool

@@ -131,6 +131,10 @@ func (l *Lab) Healthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return l.faults(list)
+}
+
+func (l *Lab) faults(list []NodeStatus) error {
 	var errs []error
 	for _, s := range list {
 		if f := l.Faults(s); len(f) > 0 {

@@ -253,10 +253,17 @@ func removeTree(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range list {
-		if below(m.point, dir) {
-			return fmt.Errorf("%s is not removed: %s is mounted in it; unmount that first", dir, m.point)
-		}
+	if point := mountedBelow(list, dir); point != "" {
+		return fmt.Errorf("%s is not removed: %s is mounted in it; unmount that first", dir, point)
 	}
 	return os.RemoveAll(dir)
+}
+
+func mountedBelow(list []mount, dir string) string {
+	for _, m := range list {
+		if below(m.point, dir) {
+			return m.point
+		}
+	}
+	return ""
 }

@@ -2,7 +2,11 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Reset takes every volume, brick and client mount away and leaves empty pools:
@@ -25,8 +29,10 @@ func (l *Lab) reset(ctx context.Context) error {
 		return err
 	}
 	halt := func(ctx context.Context, n Node) error {
-		_, err := l.guest(ctx, n.Name, "reset-stop")
-		return err
+		if _, err := l.guest(ctx, n.Name, "reset-stop"); err != nil {
+			return err
+		}
+		return l.emptyDisks(n)
 	}
 	if err := l.each(ctx, halt); err != nil {
 		return err
@@ -35,4 +41,20 @@ func (l *Lab) reset(ctx context.Context) error {
 		return err
 	}
 	return l.formPool(ctx)
+}
+
+// emptyDisks gives the space of a node's disks back to the host. The guest has none
+// of them open, so it sees zeros from its next open on.
+func (l *Lab) emptyDisks(n Node) error {
+	for _, d := range l.config.Disks {
+		f, err := os.OpenFile(l.paths.disk(n.Name, d.Name), os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("node %s: disk %s: %w", n.Name, d.Name, err)
+		}
+		err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(d.SizeGiB)<<30)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("node %s: empty disk %s: %w", n.Name, d.Name, err)
+		}
+	}
+	return nil
 }

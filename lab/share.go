@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -61,6 +62,7 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"NODE", n.Name}, {"ADDRESS", n.Address.String()},
 		{"LVM_DISKS", l.config.disksFor(UseLVM)}, {"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
 		{"AGENT", l.agentPath()}, {"AGENT_INIT", agentInit},
+		{"AGENT_PORT", strconv.Itoa(agentPort)},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])
 	}
@@ -87,28 +89,22 @@ func (l *Lab) shareBinary(share string) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	return os.Link(filepath.Join(l.paths.bin(), name), target)
+	return os.Link(l.program(), target)
 }
 
 // shareCerts gives a node the pool's CA and its own certificate, never its
 // neighbours' keys.
 func (l *Lab) shareCerts(n Node, share string) error {
-	for _, f := range []struct {
-		from, to string
-		mode     os.FileMode
-	}{
-		{"ca.crt", "ca.crt", 0o644},
-		{n.Name + ".crt", "tls.crt", 0o644},
-		{n.Name + ".key", "tls.key", 0o600},
-	} {
-		data, err := os.ReadFile(filepath.Join(l.paths.certs(), f.from))
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // made once the program can make them
-		}
+	from := filepath.Join(l.paths.certs(), n.Name)
+	if !exists(from) {
+		return nil // made once the program can make them
+	}
+	for _, name := range []string{"ca.crt", "tls.crt", "tls.key"} {
+		data, err := os.ReadFile(filepath.Join(from, name))
 		if err != nil {
 			return err
 		}
-		if err := writeFile(filepath.Join(share, "certs", f.to), data, f.mode); err != nil {
+		if err := writeFile(filepath.Join(share, "certs", name), data, 0o600); err != nil {
 			return err
 		}
 	}

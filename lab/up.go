@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,7 +15,10 @@ import (
 // glusterdPatience is how long a glusterd may take to answer, in seconds.
 const glusterdPatience = "90"
 
-const bootPatience = 120 * time.Second
+const (
+	bootPatience   = 2 * time.Minute
+	settlePatience = 2 * time.Minute
+)
 
 // Up brings the lab to what c says, whatever state it is in: it builds what is
 // missing, boots what is off and repairs what was killed. On a lab that runs it
@@ -74,11 +78,8 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.formPool(ctx); err != nil {
 		return err
 	}
-	if err := l.reviveBricks(ctx); err != nil {
+	if err := l.settle(ctx); err != nil {
 		return err
-	}
-	if err := l.Healthy(ctx); err != nil {
-		return fmt.Errorf("not ready after all was done: %w", err)
 	}
 	l.say("lab %s is up: %s", l.config.Name, l.summary())
 	return nil
@@ -153,8 +154,12 @@ func (l *Lab) ensureNode(ctx context.Context, n Node) error {
 	if err := l.ensurePower(ctx, n); err != nil {
 		return err
 	}
-	if _, err := l.guest(ctx, n.Name, "repair"); err != nil {
+	told, err := l.guest(ctx, n.Name, "repair")
+	if err != nil {
 		return err
+	}
+	for line := range strings.Lines(string(told)) {
+		l.say("%s: %s", n.Name, strings.TrimSpace(line))
 	}
 	if err := l.ensureAgent(ctx, n); err != nil {
 		return err
@@ -258,22 +263,10 @@ func (l *Lab) formPool(ctx context.Context) error {
 			return err
 		}
 	}
-	err = until(ctx, 200*time.Millisecond, func() (bool, error) {
-		list, err := l.Status(ctx)
-		if err != nil {
-			return false, err
-		}
-		for _, s := range list {
-			if s.Peers != len(l.nodes) {
-				return false, nil
-			}
-		}
-		return true, nil
+	return l.each(ctx, func(ctx context.Context, n Node) error {
+		_, err := l.guest(ctx, n.Name, "peers", strconv.Itoa(len(l.nodes)), glusterdPatience)
+		return err
 	})
-	if err != nil {
-		return fmt.Errorf("the nodes' glusterd do not all see each other (gluster pool list on each node says more): %w", err)
-	}
-	return nil
 }
 
 // hasPeer reads `gluster pool list`: UUID, host name, state.
@@ -287,30 +280,41 @@ func hasPeer(list string, n Node) bool {
 	return false
 }
 
-// reviveBricks starts the brick processes that died on their own: glusterd does
-// so at its own start only.
-func (l *Lab) reviveBricks(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+// settle waits until nothing is wrong any more. On the way it starts the brick
+// processes that died on their own, which glusterd does at its own start only.
+func (l *Lab) settle(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	return until(ctx, time.Second, func() (bool, error) {
-		list, err := l.Status(ctx)
+	var faults error
+	err := until(short, 500*time.Millisecond, func() (bool, error) {
+		list, err := l.Status(short)
 		if err != nil {
 			return false, err
 		}
-		dead := map[string]bool{}
-		for _, s := range list {
-			for _, v := range s.Offline {
-				dead[v] = true
-			}
-		}
-		for v := range dead {
-			// Bricks may just be starting, or another transaction may run: both end
-			// by themselves, so a refusal is asked again until the time is over.
-			l.say("volume %s has dead bricks: starting them", v)
-			if _, err := l.Exec(ctx, l.nodes[0].Name, "gluster", "--mode=script", "volume", "start", v, "force"); err != nil && ctx.Err() == nil {
-				l.say("volume %s: %v", v, err)
-			}
-		}
-		return len(dead) == 0, nil
+		faults = l.faults(list)
+		l.reviveBricks(short, list)
+		return faults == nil, nil
 	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("not ready %v after its nodes were: %w", settlePatience, errors.Join(faults, err))
+	}
+	return err
+}
+
+// reviveBricks starts volumes again that have dead bricks. A refusal is not the
+// end: bricks may just be starting, another transaction may run, and both are over
+// soon; settle asks again.
+func (l *Lab) reviveBricks(ctx context.Context, list []NodeStatus) {
+	dead := map[string]bool{}
+	for _, s := range list {
+		for _, v := range s.Offline {
+			dead[v] = true
+		}
+	}
+	for v := range dead {
+		l.say("volume %s has dead bricks: starting them", v)
+		if _, err := l.Exec(ctx, l.nodes[0].Name, "gluster", "--mode=script", "volume", "start", v, "force"); err != nil && ctx.Err() == nil {
+			l.say("volume %s: %v", v, err)
+		}
+	}
 }

@@ -4,7 +4,7 @@
 # when it dies: tests kill things to see them stay dead.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
-# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_INIT
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_INIT AGENT_PORT
 . /lab/node.env
 
 AGENT_PID=/run/bricklayer-agent.pid
@@ -84,19 +84,31 @@ mount_roots() {
         if [ "$(blkid -o value -s TYPE "$dev")" != xfs ]; then
             format_root "$dev" "$name" || die "node $NODE: brick root $name on $dev could not be made"
         fi
-        mount -t xfs -o rw,noatime,inode64,prjquota "$dev" "/bricks/$name" ||
+        mountpoint -q "/bricks/$name" ||
+            mount -t xfs -o noatime,inode64,prjquota "$dev" "/bricks/$name" ||
             die "node $NODE: brick root $name: $dev does not mount"
-        mark_root "$name"
     done
 }
 
-# -K: discarding a sparse disk of many GiB takes long and frees nothing.
-format_root() { mkfs.xfs -q -f -K "$1"; }
+# The product makes its own brick roots, so that the lab's are as it makes them. -K:
+# to discard a sparse disk of many GiB takes long and frees nothing.
+format_root() {
+    if [ -n "$AGENT_INIT" ]; then
+        "$AGENT" agent init --config /lab/agent.yaml --format --device "$1" --root "$2" >>"$AGENT_LOG" 2>&1 9>&- && return
+        echo "node $NODE: agent init --format of root $2 failed: $(tail -n 1 "$AGENT_LOG")" >&2
+        return 1
+    fi
+    mkfs.xfs -q -f -K "$1"
+}
 
-mark_root() {
+# mark_roots: roots that an earlier lab made without an agent have no marker yet.
+mark_roots() {
+    local d
     [ -n "$AGENT_INIT" ] || return 0
-    "$AGENT" agent init --config /lab/agent.yaml --root "$1" >>"$AGENT_LOG" 2>&1 9>&- ||
-        echo "node $NODE: agent init of brick root $1 failed, see $AGENT_LOG" >&2
+    for d in $BRICK_DISKS; do
+        "$AGENT" agent init --config /lab/agent.yaml --root "${d#*:}" >>"$AGENT_LOG" 2>&1 9>&- ||
+            echo "agent init of root ${d#*:} failed: $(tail -n 1 "$AGENT_LOG")"
+    done
 }
 
 start_glusterd() {
@@ -111,9 +123,17 @@ start_agent() {
     [ -n "$AGENT" ] || return 0
     agent_pid >/dev/null && return
     ln -sfn "$AGENT" /usr/local/bin/bricklayer
+    mark_roots
     setsid "$AGENT" agent --config /lab/agent.yaml </dev/null >>"$AGENT_LOG" 2>&1 9>&- &
     echo $! >$AGENT_PID
     started bricklayer
+    for _ in $(seq 100); do
+        [ -n "$(ss -Hltn "sport = :$AGENT_PORT")" ] && return
+        agent_pid >/dev/null || break
+        sleep 0.05
+    done
+    die "node $NODE: the agent does not listen on port $AGENT_PORT; its log ($AGENT_LOG) ends:
+$(tail -n 5 "$AGENT_LOG")"
 }
 
 # kill_wait NAME: ends all processes of that name and waits until they are gone.
@@ -147,6 +167,18 @@ $(tail -n 5 /var/log/glusterfs/glusterd.log)"
     done
 }
 
+# peers COUNT SECONDS: waits until so many nodes, this one included, see each other.
+peers() {
+    local end=$((SECONDS + $2)) pool
+    until pool=$(timeout 10 gluster --mode=script pool list 2>&1) && [ "$(connected "$pool")" = "$1" ]; do
+        [ $SECONDS -lt $end ] || die "node $NODE: want $1 peers connected, after $2 s gluster pool list says:
+$pool"
+        sleep 0.2
+    done
+}
+
+connected() { grep -c 'Connected *$' <<<"$1"; }
+
 # offline_bricks: started volumes that have a brick of this node without a process.
 offline_bricks() {
     local info vol brick path pid
@@ -172,7 +204,7 @@ check() {
         echo glusterd=dead
     elif pool=$(timeout 10 gluster --mode=script pool list 2>/dev/null); then
         echo glusterd=ok
-        echo "peers=$(grep -c 'Connected *$' <<<"$pool")"
+        echo "peers=$(connected "$pool")"
     else
         echo glusterd=silent
     fi
@@ -195,6 +227,7 @@ umount_all_xfs() {
 
 # The reset has two halves, because a glusterd that still runs on one node would
 # give its volumes back to one that starts empty: all nodes stop, then all start.
+# The disks are emptied in between, by the host, which is quicker than from here.
 reset_stop() {
     local d
     kill_agent
@@ -205,10 +238,6 @@ reset_stop() {
     : >/etc/fstab
     vgchange -an >/dev/null 2>&1
     dmsetup remove_all --force >/dev/null 2>&1
-    for d in $LVM_DISKS; do
-        blkdiscard -f "/dev/${d%%:*}" || die "node $NODE: disk ${d#*:} could not be emptied"
-    done
-    for d in $BRICK_DISKS; do wipefs -q -a "/dev/${d%%:*}"; done
     rm -f $AGENT_LOG
 }
 
@@ -216,6 +245,7 @@ case ${1-} in
 boot) boot ;;
 repair) repair ;;
 ready) ready "$2" ;;
+peers) peers "$2" "$3" ;;
 check) check ;;
 start-glusterd) repair_lock; start_glusterd ;;
 kill-glusterd) kill_wait glusterd ;;
