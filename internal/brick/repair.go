@@ -50,6 +50,12 @@ type Repaired struct {
 // Changed reports whether anything was put right.
 func (r Repaired) Changed() bool { return r.Mark || r.Project || r.Limit }
 
+// String says it in one line, for a log.
+func (r Repaired) String() string {
+	return fmt.Sprintf("volume %s on root %s: mark written: %t, project given: %t (%d files, %d skipped), limit %d -> %d bytes",
+		r.Ref.Volume, r.Ref.Root, r.Mark, r.Project, r.Files, r.Skipped, int64(r.From.Bytes), int64(r.To.Bytes))
+}
+
 // Repair puts right bricks that have lost their project, their limit or their
 // mark, as one does that was wiped and healed, and returns what it changed.
 // What is in order costs a few system calls. A limit is never lowered: one
@@ -265,12 +271,12 @@ func (o *openRoot) repairLimit(w Expectation, project uint32, out *Repaired) err
 	if err != nil {
 		return err
 	}
-	m, err := o.readMark(dir)
-	if err == nil && m.Enforce && m.Quota.Bytes > to.Bytes {
-		to = m.Quota
+	if m, err := o.readMark(dir); err == nil && m.Enforce {
+		to = Quota{Bytes: max(to.Bytes, m.Quota.Bytes), Inodes: max(to.Inodes, m.Quota.Inodes)}
 	}
 	out.From, out.To = b.Quota, b.Quota
-	if b.Quota.Bytes < to.Bytes {
+	if b.Quota.Bytes < to.Bytes || b.Quota.Inodes == 0 && to.Inodes != 0 {
+		to.Bytes = max(to.Bytes, b.Quota.Bytes)
 		if err := o.quotas.setLimits(project, to); err != nil {
 			return err
 		}

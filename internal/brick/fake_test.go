@@ -1,0 +1,135 @@
+package brick
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bricklayer.csi/internal/volume"
+)
+
+// fakeQuotas is a quota table for file systems that have none, so that the
+// directory logic can be tested anywhere. Projects are an extended attribute;
+// usage is what lies below a path that has one; limits are remembered across
+// restarts, as a disk would; nothing enforces them.
+type fakeQuotas struct {
+	top string
+
+	mu     sync.Mutex
+	limits map[uint32]Quota
+	is     quotaState
+}
+
+const projectAttribute = "user.test.project"
+
+func fakeDisk(t *testing.T) disk {
+	t.Helper()
+	f := &fakeQuotas{top: t.TempDir(), limits: map[uint32]Quota{}, is: quotaEnforced}
+	return disk{path: f.top, openQuotas: func(*openRoot) quotas { return f }}
+}
+
+func (f *fakeQuotas) state() (quotaState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.is, nil
+}
+
+func (f *fakeQuotas) get(project uint32) (record, error) {
+	all, err := f.all(project)
+	if err != nil || len(all) == 0 || all[0].project != project {
+		return record{project: project}, err
+	}
+	return all[0], nil
+}
+
+func (f *fakeQuotas) all(from uint32) ([]record, error) {
+	records, err := f.usage()
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, limit := range f.limits {
+		r := records[id]
+		r.limit = limit
+		records[id] = r
+	}
+	var all []record
+	for _, id := range slices.Sorted(maps.Keys(records)) {
+		if r := records[id]; id >= from && (!r.empty() || r.limit != (Quota{})) {
+			r.project = id
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// usage walks the disk: an inode counts for the project that its nearest
+// marked ancestor, or itself, carries.
+func (f *fakeQuotas) usage() (map[uint32]record, error) {
+	records := map[uint32]record{}
+	projects := map[string]uint32{}
+	counted := map[uint64]bool{}
+	err := filepath.WalkDir(f.top, func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // changed while we walk
+		} else if err != nil {
+			return err
+		}
+		id, own := attribute(name)
+		if !own {
+			id = projects[filepath.Dir(name)]
+		}
+		projects[name] = id
+		info, err := e.Info()
+		if err != nil || id == 0 {
+			return nil
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if counted[st.Ino] {
+			return nil // another link to it
+		}
+		counted[st.Ino] = true
+		r := records[id]
+		r.inodes++
+		r.used += volume.Size(st.Blocks * 512)
+		records[id] = r
+		return nil
+	})
+	return records, err
+}
+
+func attribute(name string) (id uint32, own bool) {
+	var b [4]byte
+	n, err := unix.Lgetxattr(name, projectAttribute, b[:])
+	return binary.LittleEndian.Uint32(b[:]), err == nil && n == len(b)
+}
+
+func (f *fakeQuotas) setLimits(project uint32, q Quota) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limits[project] = q
+	return nil
+}
+
+func (f *fakeQuotas) project(file *os.File) (uint32, error) {
+	var b [4]byte
+	n, err := unix.Fgetxattr(int(file.Fd()), projectAttribute, b[:])
+	if err != nil || n != len(b) {
+		return 0, nil
+	}
+	return binary.LittleEndian.Uint32(b[:]), nil
+}
+
+func (f *fakeQuotas) setProject(file *os.File, project uint32) error {
+	return unix.Fsetxattr(int(file.Fd()), projectAttribute, binary.LittleEndian.AppendUint32(nil, project), 0)
+}
