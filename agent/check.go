@@ -80,8 +80,8 @@ func (c Checker) Make(r brick.MakeRequest) error {
 	if err := checkGID("gid", r.GID); err != nil {
 		return err
 	}
-	if r.Mode == 0 || r.Mode > maxMode {
-		return volume.NewFieldError("mode", strconv.FormatUint(uint64(r.Mode), 8), "1 to 7777, octal")
+	if r.Mode > maxMode {
+		return volume.NewFieldError("mode", strconv.FormatUint(uint64(r.Mode), 8), "0 to 7777, octal")
 	}
 	return nil
 }
@@ -107,9 +107,6 @@ func (c Checker) mark(ref brick.Ref, m brick.Mark) error {
 	}
 	if err := checkGID("mark.gid", m.GID); err != nil {
 		return err
-	}
-	if m.Created.IsZero() {
-		return volume.NewFieldError("mark.created", "", "a time")
 	}
 	return c.layout(ref, m.Layout, t)
 }

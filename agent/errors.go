@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ func At(node, op, on string, err error) error {
 		inner = e
 	}
 	if inner == nil {
-		return &volume.Error{Kind: volume.KindOf(err), Op: op, On: where, Err: err}
+		return &volume.Error{Kind: kindOf(err), Op: op, On: where, Err: err}
 	}
 	merged := *inner
 	switch {
@@ -35,6 +36,16 @@ func At(node, op, on string, err error) error {
 	}
 	merged.On = joinPlaces(where, merged.On)
 	return &merged
+}
+
+// kindOf is volume.KindOf, except that a context that ended leaves the outcome
+// unknown and is nobody's fault.
+func kindOf(err error) volume.Kind {
+	var k interface{ ErrorKind() volume.Kind }
+	if !errors.As(err, &k) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return volume.Unavailable
+	}
+	return volume.KindOf(err)
 }
 
 // joinPlaces puts two lists of places together, each named once.

@@ -523,6 +523,7 @@ type RootState struct {
 	Bricks        int64                  `protobuf:"varint,12,opt,name=bricks,proto3" json:"bricks,omitempty"`
 	Trash         int64                  `protobuf:"varint,13,opt,name=trash,proto3" json:"trash,omitempty"`
 	Gids          []int64                `protobuf:"varint,14,rep,packed,name=gids,proto3" json:"gids,omitempty"`
+	Available     int64                  `protobuf:"varint,15,opt,name=available,proto3" json:"available,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +654,13 @@ func (x *RootState) GetGids() []int64 {
 		return x.Gids
 	}
 	return nil
+}
+
+func (x *RootState) GetAvailable() int64 {
+	if x != nil {
+		return x.Available
+	}
+	return 0
 }
 
 type BrickRef struct {
@@ -913,6 +921,7 @@ type BrickDir struct {
 	Used          int64                  `protobuf:"varint,5,opt,name=used,proto3" json:"used,omitempty"`
 	UsedInodes    int64                  `protobuf:"varint,6,opt,name=used_inodes,json=usedInodes,proto3" json:"used_inodes,omitempty"`
 	ProjectId     uint32                 `protobuf:"varint,7,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Problem       string                 `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -994,6 +1003,13 @@ func (x *BrickDir) GetProjectId() uint32 {
 		return x.ProjectId
 	}
 	return 0
+}
+
+func (x *BrickDir) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
 }
 
 type BricksRequest struct {
@@ -2762,7 +2778,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x05clock\x18\r \x01(\x03R\x05clock\x12-\n" +
 	"\x12clock_synchronised\x18\x0e \x01(\bR\x11clockSynchronised\x12/\n" +
 	"\x13certificate_expires\x18\x0f \x01(\x03R\x12certificateExpires\x12\x1a\n" +
-	"\bproblems\x18\x10 \x03(\tR\bproblems\"\xcc\x02\n" +
+	"\bproblems\x18\x10 \x03(\tR\bproblems\"\xea\x02\n" +
 	"\tRootState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -2779,7 +2795,8 @@ const file_agent_proto_rawDesc = "" +
 	"\tcommitted\x18\v \x01(\x03R\tcommitted\x12\x16\n" +
 	"\x06bricks\x18\f \x01(\x03R\x06bricks\x12\x14\n" +
 	"\x05trash\x18\r \x01(\x03R\x05trash\x12\x12\n" +
-	"\x04gids\x18\x0e \x03(\x03R\x04gids\"6\n" +
+	"\x04gids\x18\x0e \x03(\x03R\x04gids\x12\x1c\n" +
+	"\tavailable\x18\x0f \x01(\x03R\tavailable\"6\n" +
 	"\bBrickRef\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"5\n" +
@@ -2796,7 +2813,7 @@ const file_agent_proto_rawDesc = "" +
 	"\acreated\x18\a \x01(\x03R\acreated\"/\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
-	"\x04root\x18\x02 \x01(\tR\x04root\"\x84\x02\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\"\x9e\x02\n" +
 	"\bBrickDir\x12/\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickRefR\x03ref\x12-\n" +
 	"\x04mark\x18\x02 \x01(\v2\x19.bricklayer.agent.v1.MarkR\x04mark\x12\x12\n" +
@@ -2806,7 +2823,8 @@ const file_agent_proto_rawDesc = "" +
 	"\vused_inodes\x18\x06 \x01(\x03R\n" +
 	"usedInodes\x12\x1d\n" +
 	"\n" +
-	"project_id\x18\a \x01(\rR\tprojectId\"'\n" +
+	"project_id\x18\a \x01(\rR\tprojectId\x12\x18\n" +
+	"\aproblem\x18\b \x01(\tR\aproblem\"'\n" +
 	"\rBricksRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\"G\n" +
 	"\x0eBricksResponse\x125\n" +

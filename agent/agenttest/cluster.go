@@ -159,6 +159,8 @@ type fakeBrick struct {
 	mode      uint32
 	// volumeID is trusted.glusterfs.volume-id: it stays when the volume is gone.
 	volumeID string
+	// wiped is a brick whose quota was lost.
+	wiped bool
 	// dead is a brick process that was killed.
 	dead bool
 	// pending and splitBrain are what heal info says.

@@ -247,7 +247,7 @@ func (c *Cluster) SetProtocol(node string, version int) {
 // WipeBrick empties a brick directory as a replaced disk would, and has Gluster
 // heal it: the data come back, the quota and the project do not.
 func (c *Cluster) WipeBrick(node string, ref brick.Ref) {
-	c.onBrick(node, ref, func(b *fakeBrick) { b.quota, b.projectID = brick.Quota{}, 0 })
+	c.onBrick(node, ref, func(b *fakeBrick) { b.quota, b.projectID, b.wiped = brick.Quota{}, 0, true })
 }
 
 // KillBrick kills the brick process of a volume on a node, until the volume is started again.

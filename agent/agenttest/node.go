@@ -206,6 +206,9 @@ func (n *Node) rootState(r *root) brick.RootState {
 	s.Total, s.Used = r.cfg.Size, r.used()
 	s.Free = max(0, s.Total-s.Used)
 	s.Committed = r.committed()
+	if s.Free > 0 {
+		s.Available = max(0, n.c.promisable(r)-s.Committed)
+	}
 	s.Bricks, s.Trash = len(r.bricks), len(r.trash)
 	for _, b := range r.bricks {
 		s.GIDs = append(s.GIDs, b.gid)
@@ -254,6 +257,9 @@ func (r *root) show(b *fakeBrick) brick.Brick {
 	shown := brick.Brick{Ref: b.ref, Mark: mark, Path: agent.BrickPath(r.cfg.Path, b.ref.Volume), ProjectID: b.projectID}
 	if b.projectID != 0 {
 		shown.Quota, shown.Used, shown.UsedInodes = b.quota, b.used, b.inodes
+	}
+	if b.wiped {
+		shown.Problem = "its quota is not in force"
 	}
 	return shown
 }
@@ -320,8 +326,7 @@ func sameMark(a, b brick.Mark) bool {
 
 // room refuses where a root cannot promise that many more bytes.
 func (c *Cluster) room(r *root, more volume.Size) error {
-	limit := r.cfg.Size / 100 * volume.Size(c.cfg.Overcommit)
-	if free := limit - r.committed(); more > free || r.used() >= r.cfg.Size {
+	if free := c.promisable(r) - r.committed(); more > free || r.used() >= r.cfg.Size {
 		return &volume.Error{
 			Kind: volume.Exhausted, Op: "make room", On: "root " + r.cfg.Name,
 			Err: fmt.Errorf("%v more are asked for, %v of %v are uncommitted and %v are free",
@@ -330,6 +335,11 @@ func (c *Cluster) room(r *root, more volume.Size) error {
 		}
 	}
 	return nil
+}
+
+// promisable is the sum of quotas that a root may carry.
+func (c *Cluster) promisable(r *root) volume.Size {
+	return r.cfg.Size / 100 * volume.Size(c.cfg.Overcommit)
 }
 
 func (r *root) freeProject() uint32 {
@@ -402,7 +412,7 @@ func (n *Node) SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (bric
 				return brick.Brick{}, err
 			}
 		}
-		b.quota = q
+		b.quota, b.wiped = q, false
 		if b.projectID == 0 {
 			b.projectID = on.freeProject()
 		}

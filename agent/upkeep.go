@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/volume"
+)
+
+// The marks that a volume carries as Gluster options, as far as an agent reads
+// them: enough to say which quota each of its bricks must have.
+const (
+	optionHandle = volume.MarkPrefix + "handle"
+	optionSize   = volume.MarkPrefix + "size"
+	optionType   = volume.MarkPrefix + "type"
+	optionQuota  = volume.MarkPrefix + "quota"
+	quotaNone    = "none"
+)
+
+const (
+	// firstUpkeep is when a start is tried again that found glusterd not ready.
+	firstUpkeep = 5 * time.Second
+	// maxVersionAge is how old the known version of Gluster may be.
+	maxVersionAge = 10 * time.Minute
+)
+
+// versioner is implemented by a gluster.Cluster that knows its version.
+type versioner interface {
+	Version(ctx context.Context) (string, error)
+}
+
+// Upkeep puts right, at the start and from time to time, the quotas that bricks
+// have lost, and keeps the known version of Gluster fresh. It returns when ctx
+// ends.
+func (l *Local) Upkeep(ctx context.Context) {
+	var versionRead, repaired time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		next := time.Duration(l.cfg.RepairInterval)
+		if l.pingInTime(ctx) == nil {
+			if time.Since(versionRead) > maxVersionAge && l.readVersion(ctx) == nil {
+				versionRead = time.Now()
+			}
+			if err := l.RepairQuotas(ctx); err == nil {
+				repaired = time.Now()
+			} else if ctx.Err() == nil {
+				l.log.Warn("quotas could not all be checked", "node", l.cfg.Node, "error", err)
+			}
+		}
+		if repaired.IsZero() {
+			next = min(next, firstUpkeep)
+		}
+		timer.Reset(next)
+	}
+}
+
+func (l *Local) readVersion(ctx context.Context) error {
+	v, ok := l.cluster.(versioner)
+	if !ok {
+		return nil
+	}
+	version, err := v.Version(ctx)
+	if err != nil {
+		l.log.Warn("the version of Gluster could not be read", "node", l.cfg.Node, "error", err)
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.glusterVersion = version
+	return nil
+}
+
+func (l *Local) knownGlusterVersion() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.glusterVersion
+}
+
+// RepairQuotas compares the quotas of the bricks here with what the volumes'
+// marks in Gluster say, and puts right what is missing.
+func (l *Local) RepairQuotas(ctx context.Context) error {
+	volumes, err := l.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	want, faults := l.expectations(ctx, volumes)
+	if len(want) == 0 {
+		return errors.Join(faults...)
+	}
+	done, err := l.bricks.Repair(ctx, want)
+	for _, r := range done {
+		l.log.Info("a brick's quota was put right", "node", l.cfg.Node, "root", r.Ref.Root, "volume", r.Ref.Volume,
+			"quota", r.To.Bytes.String(), "files", r.Files)
+	}
+	return l.at("repair quotas", "", errors.Join(append(faults, err)...))
+}
+
+// expectations returns what each brick of this pool's volumes on this host must
+// be. A volume whose marks do not read is a fault and left alone.
+func (l *Local) expectations(ctx context.Context, volumes []gluster.Volume) (want []brick.Expectation, faults []error) {
+	for _, v := range volumes {
+		handle, err := volume.ParseHandle(v.Options[optionHandle])
+		if err != nil || handle.Pool != l.cfg.Pool || handle.Backend != volume.Plain || handle.Name != v.Name {
+			continue // not one of ours
+		}
+		if v.Options[optionQuota] == quotaNone {
+			continue
+		}
+		t, size, err := readSize(v)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("volume %s: %w", v.Name, err))
+			continue
+		}
+		for i, b := range v.Bricks {
+			root, ok := l.rootOf(b.Path, v.Name)
+			if ok && l.addr.isOurs(ctx, b.Host) {
+				want = append(want, brick.Expectation{
+					Ref:   brick.Ref{Root: root, Volume: v.Name},
+					Quota: brick.Quota{Bytes: t.BrickQuota(i, size)},
+				})
+			}
+		}
+	}
+	return want, faults
+}
+
+func readSize(v gluster.Volume) (volume.Type, volume.Size, error) {
+	t, err := volume.ParseType(v.Options[optionType])
+	if err != nil {
+		return t, 0, err
+	}
+	if t.Bricks() != len(v.Bricks) {
+		return t, 0, volume.NewFieldError(optionType, v.Options[optionType], "a type with "+strconv.Itoa(len(v.Bricks))+" bricks, as the volume has")
+	}
+	n, err := strconv.ParseInt(v.Options[optionSize], 10, 64)
+	if err != nil || n <= 0 || volume.Size(n) > volume.MaxSize || volume.Size(n)%t.SizeUnit() != 0 {
+		return t, 0, volume.NewFieldError(optionSize, v.Options[optionSize], "the size in bytes that was set when the volume was made")
+	}
+	return t, volume.Size(n), nil
+}
+
+// rootOf returns the root below which a brick of that volume lies, if it is
+// where ours lie.
+func (l *Local) rootOf(path, volumeName string) (string, bool) {
+	for _, r := range l.cfg.Roots {
+		if path == BrickPath(r.Path, volumeName) {
+			return r.Name, true
+		}
+	}
+	return "", false
+}
