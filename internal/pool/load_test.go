@@ -51,8 +51,7 @@ func TestLoadFileOfSeveralDocuments(t *testing.T) {
 	want := v1alpha1.StoragePool{}
 	want.APIVersion, want.Kind, want.Name = v1alpha1.APIVersion, v1alpha1.Kind, "alpha"
 	want.Spec = v1alpha1.StoragePoolSpec{
-		OvercommitPercent: v1alpha1.DefaultOvercommit,
-		MaxOperations:     v1alpha1.DefaultMaxOperations,
+		MaxOperations: v1alpha1.DefaultMaxOperations,
 		Nodes: []v1alpha1.StorageNode{{
 			Name: "n1", Address: "10.90.0.11", Agent: "10.90.0.11:24010",
 			Roots: []v1alpha1.BrickRoot{{Name: "root1", Path: "/bricks/root1"}},

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"bricklayer.csi/agent"
+	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/plain"
+	"bricklayer.csi/internal/volume"
+)
+
+// agents reaches the agents of one pool.
+type agents interface {
+	// Node returns the client of one agent; the same target gives the same client.
+	Node(t agent.Target) (agent.Node, error)
+	// Keep closes the clients of all other targets.
+	Keep(targets []agent.Target) error
+	// Close closes them all.
+	Close() error
+}
+
+// dialer is agents over the network.
+type dialer struct{ *agent.Dialer }
+
+func (d dialer) Node(t agent.Target) (agent.Node, error) { return d.Dialer.Node(t) }
+
+// dial returns the agents of a pool, reached with the certificate of the options.
+func (o *poolsOptions) dial(pool string) (agents, error) {
+	d, err := agent.NewDialer(agent.DialOptions{Pool: pool, TLS: o.tls(pool)})
+	if err != nil {
+		return nil, err
+	}
+	return dialer{d}, nil
+}
+
+// pools turns pool resources into backends, and implements lifecycle.Pools. It
+// is safe for concurrent use.
+type pools struct {
+	dial func(pool string) (agents, error)
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	served map[string]*servedPool
+}
+
+// servedPool is a pool with what serves it.
+type servedPool struct {
+	resource v1alpha1.StoragePool
+	agents   agents
+	backend  *plain.Backend
+	// err is why there is no backend.
+	err error
+}
+
+func newPools(dial func(pool string) (agents, error), log *slog.Logger) *pools {
+	return &pools{dial: dial, log: log, served: map[string]*servedPool{}}
+}
+
+// set puts these pools in the place of the former ones. A pool that did not
+// change keeps its backend, and an agent that stays in its pool its connection.
+// Calls in progress on what went away end as Unavailable and are repeated.
+func (p *pools) set(resources []v1alpha1.StoragePool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	gone := maps.Clone(p.served)
+	for _, r := range resources {
+		s := p.served[r.Name]
+		delete(gone, r.Name)
+		if s != nil && s.err == nil && reflect.DeepEqual(s.resource, r) {
+			continue
+		}
+		if s == nil {
+			s = &servedPool{}
+			p.served[r.Name] = s
+		}
+		s.resource = r
+		p.build(s)
+	}
+	for name, s := range gone {
+		delete(p.served, name)
+		s.close()
+	}
+}
+
+// build makes the backend of a pool, or keeps what hindered it.
+func (p *pools) build(s *servedPool) {
+	s.backend, s.err = nil, nil
+	if s.agents == nil {
+		if s.agents, s.err = p.dial(s.resource.Name); s.err != nil {
+			p.log.Error("a pool cannot be served", "pool", s.resource.Name, "error", s.err)
+			s.agents = nil
+			return
+		}
+	}
+	spec := s.resource.Spec
+	config := plain.Config{
+		Pool: s.resource.Name, ClientNetworks: spec.ClientNetworks,
+		BrickMultiplex: spec.BrickMultiplex, MaxOperations: spec.MaxOperations,
+	}
+	targets := make([]agent.Target, 0, len(spec.Nodes))
+	for _, n := range spec.Nodes {
+		target := agent.Target{Node: n.Name, Address: n.Agent}
+		client, err := s.agents.Node(target)
+		if err != nil {
+			s.err = err
+			return
+		}
+		targets = append(targets, target)
+		node := plain.Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Agent: client}
+		for _, r := range n.Roots {
+			node.Roots = append(node.Roots, r.Name)
+		}
+		config.Nodes = append(config.Nodes, node)
+	}
+	_ = s.agents.Keep(targets) // only closes; what is not used any more cannot fail anybody
+	s.backend = plain.New(config, p.log.With("pool", s.resource.Name))
+}
+
+// Names returns the names of all pools, sorted.
+func (p *pools) Names() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.served))
+}
+
+// Backend returns a pool's backend of that name.
+func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.served[pool]
+	if !ok {
+		return nil, &volume.Error{
+			Kind: volume.NotFound, Op: "find pool", On: "pool " + pool,
+			Err:  errors.New("it is not configured"),
+			Next: "the pools are " + list(slices.Sorted(maps.Keys(p.served))),
+		}
+	}
+	if name != volume.Plain {
+		return nil, &volume.Error{
+			Kind: volume.Precondition, Op: "find backend", On: "pool " + pool,
+			Err:  fmt.Errorf("it has no backend %s", name),
+			Next: `use lvm: "false", or a pool that names a heketi`,
+		}
+	}
+	if s.err != nil {
+		p.build(s) // a certificate may have come since
+	}
+	if s.err != nil {
+		return nil, &volume.Error{Kind: volume.Precondition, Op: "reach agents", On: "pool " + pool, Err: s.err}
+	}
+	return s.backend, nil
+}
+
+// ready returns nil where at least one agent of each pool answers.
+func (p *pools) ready(ctx context.Context) error {
+	p.mu.Lock()
+	served := maps.Clone(p.served)
+	p.mu.Unlock()
+	if len(served) == 0 {
+		return errors.New("no pool is configured")
+	}
+	answers := make(chan error, len(served))
+	for name := range served {
+		go func() { answers <- p.answers(ctx, name) }()
+	}
+	var errs []error
+	for range served {
+		errs = append(errs, <-answers)
+	}
+	return errors.Join(errs...)
+}
+
+// answers returns nil as soon as one agent of the pool has described itself.
+func (p *pools) answers(ctx context.Context, pool string) error {
+	p.mu.Lock()
+	s, ok := p.served[pool]
+	if !ok {
+		p.mu.Unlock()
+		return nil // it went away just now
+	}
+	var nodes []plain.Node
+	err := s.err
+	if s.backend != nil {
+		nodes = s.backend.Nodes
+	}
+	p.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("pool %s: %w", pool, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the others need not answer any more
+	described := make(chan error, len(nodes))
+	for _, n := range nodes {
+		go func() {
+			_, err := n.Agent.Describe(ctx)
+			described <- err
+		}()
+	}
+	var errs []error
+	for range nodes {
+		err := <-described
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("no agent of pool %s answers: %w", pool, errors.Join(errs...))
+}
+
+// close ends all connections.
+func (p *pools) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, s := range p.served {
+		delete(p.served, name)
+		s.close()
+	}
+}
+
+func (s *servedPool) close() {
+	if s.agents != nil {
+		_ = s.agents.Close() // nothing is sent at a close that could be lost
+	}
+}
