@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bricklayer.csi/agent"
+	"bricklayer.csi/internal/gluster"
 )
 
 // agentOptions are those of the agent.
@@ -57,5 +58,9 @@ func (o *agentOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	return agent.Run(ctx, agent.RunOptions{Config: config, Version: version, Log: o.log.logger(env.err)})
+	cluster, err := gluster.NewCLI(gluster.Options{Command: config.GlusterCommand})
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx, agent.RunOptions{Config: config, Version: version, Log: o.log.logger(env.err), Cluster: cluster})
 }
