@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,35 +77,60 @@ func hasFlag(args []string, prefix string) bool {
 	return false
 }
 
-// reachableWithin is how long a host may take to accept a connection.
-const reachableWithin = 3 * time.Second
+const (
+	// reachableWithin is how long a host may take to accept a connection.
+	reachableWithin = 3 * time.Second
+	// othersWithin is how long the others may take once one has.
+	othersWithin = 100 * time.Millisecond
+)
 
 // reachable puts the hosts whose glusterd answers first: the client asks them
 // one after another, and a host that is switched off costs it minutes.
 func (l *Linux) reachable(ctx context.Context, servers []string) ([]string, error) {
+	type answer struct {
+		host int
+		err  error
+	}
 	ctx, cancel := context.WithTimeout(ctx, reachableWithin)
 	defer cancel()
-	answers := make([]chan error, len(servers))
+	answers := make(chan answer, len(servers))
 	for i, host := range servers {
-		answers[i] = make(chan error, 1)
-		go func() { answers[i] <- dial(ctx, net.JoinHostPort(host, strconv.Itoa(l.opts.Port))) }()
+		go func() { answers <- answer{i, dial(ctx, net.JoinHostPort(host, strconv.Itoa(l.opts.Port)))} }()
 	}
-	var up, down []string
+	up := make([]bool, len(servers))
 	var faults []error
-	for i, host := range servers {
-		err := <-answers[i]
-		if err != nil {
-			down, faults = append(down, host), append(faults, err)
-			continue
+	var enough <-chan time.Time
+wait:
+	for range servers {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				faults = append(faults, a.err)
+				continue
+			}
+			up[a.host] = true
+			if enough == nil {
+				enough = time.After(othersWithin)
+			}
+		case <-enough:
+			break wait
 		}
-		if up = append(up, host); i == 0 {
-			return servers, nil // the usual case; no need to wait for the others
+		if up[0] {
+			break // the usual case: the order stays
 		}
 	}
-	if len(up) == 0 {
+	if !slices.Contains(up, true) {
 		return nil, fmt.Errorf("no server of the volume file answers: %w", errors.Join(faults...))
 	}
-	return append(up, down...), nil
+	ordered := make([]string, 0, len(servers))
+	for _, want := range []bool{true, false} {
+		for i, host := range servers {
+			if up[i] == want {
+				ordered = append(ordered, host)
+			}
+		}
+	}
+	return ordered, nil
 }
 
 func dial(ctx context.Context, address string) error {

@@ -22,6 +22,8 @@ func (l *Linux) Usage(ctx context.Context, target string) (Usage, error) {
 	switch {
 	case err == nil:
 		return usage, nil
+	case errors.Is(err, unix.ECONNABORTED): // the kernel has given the client up
+		return Usage{}, &volume.Error{Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: ErrStale}
 	case errors.Is(err, unix.ENOTCONN):
 		// The kernel says the same for a client that is gone and for one that
 		// reaches no brick; the second must not be replaced.
