@@ -157,8 +157,8 @@ func (c Checker) Remove(r brick.RemoveRequest) error {
 
 // Volume checks the name of one Gluster volume.
 func (c Checker) Volume(name string) error {
-	if name == gluster.AllVolumes {
-		return volume.NewFieldError("volume", name, "the name of one volume; to gluster this word means all of them")
+	if name == gluster.AllVolumes || name == "help" {
+		return volume.NewFieldError("volume", name, "the name of one volume; to gluster this word means something else")
 	}
 	return volume.CheckName(name)
 }

@@ -229,9 +229,12 @@ func healFromPB(h *agentpb.BrickHeal) gluster.BrickHeal {
 }
 
 func peerToPB(p gluster.Peer) *agentpb.Peer {
-	return &agentpb.Peer{Uuid: p.UUID, Hostname: p.Hostname, Connected: p.Connected, State: p.State}
+	return &agentpb.Peer{Uuid: p.UUID, Hostname: p.Hostname, Names: p.Names, Local: p.Local, Connected: p.Connected, State: p.State}
 }
 
 func peerFromPB(p *agentpb.Peer) gluster.Peer {
-	return gluster.Peer{UUID: p.GetUuid(), Hostname: p.GetHostname(), Connected: p.GetConnected(), State: p.GetState()}
+	return gluster.Peer{
+		UUID: p.GetUuid(), Hostname: p.GetHostname(), Names: p.GetNames(), Local: p.GetLocal(),
+		Connected: p.GetConnected(), State: p.GetState(),
+	}
 }

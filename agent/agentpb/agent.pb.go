@@ -2637,6 +2637,8 @@ type Peer struct {
 	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	Connected     bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
 	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Names         []string               `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`
+	Local         bool                   `protobuf:"varint,6,opt,name=local,proto3" json:"local,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2697,6 +2699,20 @@ func (x *Peer) GetState() string {
 		return x.State
 	}
 	return ""
+}
+
+func (x *Peer) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Peer) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
 }
 
 type PeersResponse struct {
@@ -2927,12 +2943,14 @@ const file_agent_proto_rawDesc = "" +
 	"splitBrain\"J\n" +
 	"\x10HealInfoResponse\x126\n" +
 	"\x06bricks\x18\x01 \x03(\v2\x1e.bricklayer.agent.v1.BrickHealR\x06bricks\"\x0e\n" +
-	"\fPeersRequest\"j\n" +
+	"\fPeersRequest\"\x96\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1c\n" +
 	"\tconnected\x18\x03 \x01(\bR\tconnected\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\"@\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x14\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\x12\x14\n" +
+	"\x05local\x18\x06 \x01(\bR\x05local\"@\n" +
 	"\rPeersResponse\x12/\n" +
 	"\x05peers\x18\x01 \x03(\v2\x19.bricklayer.agent.v1.PeerR\x05peers*\xde\x01\n" +
 	"\x04Kind\x12\x11\n" +

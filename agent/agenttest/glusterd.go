@@ -179,7 +179,7 @@ func (n *Node) stageBricks(r gluster.CreateRequest, command string) error {
 	for _, b := range r.Bricks {
 		peer := n.c.byAddress(b.Host)
 		if peer == nil || !peer.connected() {
-			return refuse(gluster.PeerDown, command, "Host %s is not in 'Peer in Cluster' state", b.Host)
+			return refuse(gluster.PeerDown, command, "Host %s not connected", b.Host)
 		}
 		if hosts[b.Host] && (r.Replica > 0 || r.Disperse > 0) {
 			return refuse(gluster.Other, command, "Multiple bricks of a replicate volume are present on the same server.")
@@ -372,7 +372,7 @@ func (n *Node) HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal, 
 			return nil, err
 		}
 		if v.request.Replica == 0 && v.request.Disperse == 0 {
-			return nil, refuse(gluster.Other, command, "Volume %s is not of type replicate/disperse", name)
+			return nil, nil // it keeps no copies
 		}
 		var all []gluster.BrickHeal
 		for _, b := range v.request.Bricks {
@@ -393,8 +393,11 @@ func (n *Node) Peers(ctx context.Context) ([]gluster.Peer, error) {
 		var all []gluster.Peer
 		for i, p := range n.c.nodes {
 			peer := gluster.Peer{
-				UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), Hostname: p.cfg.Address,
-				Connected: p == n || p.state.glusterd(), State: "Peer in Cluster",
+				UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), Hostname: p.cfg.Address, Names: []string{p.cfg.Address},
+				Local: p == n, Connected: p == n || p.state.glusterd(), State: "Peer in Cluster",
+			}
+			if peer.Local {
+				peer.Hostname = "localhost"
 			}
 			if p.rejected {
 				peer.State = "Peer Rejected"

@@ -252,7 +252,7 @@ func (s *suite) badVolumes(ctx context.Context, n Member, name string) {
 	} {
 		s.wantKind(n, what, n.CreateVolume(ctx, r), volume.Invalid)
 	}
-	for _, bad := range []string{"", "a b", "-x", "a\nb", "all", "A"} {
+	for _, bad := range []string{"", "a b", "-x", "a\nb", "all", "help", "A"} {
 		s.wantKind(n, "start "+bad, n.StartVolume(ctx, bad), volume.Invalid)
 		s.wantKind(n, "delete "+bad, n.DeleteVolume(ctx, bad), volume.Invalid)
 		_, err := n.Volume(ctx, bad)
