@@ -20,7 +20,9 @@ const (
 	Locked         Reason = "Locked"         // another transaction is in progress
 	PeerDown       Reason = "PeerDown"       // a peer that is needed does not answer, or is no peer
 	BrickInUse     Reason = "BrickInUse"     // a brick directory belongs, or belonged, to a volume
-	BrickMissing   Reason = "BrickMissing"   // a brick directory is not there
+	BrickMissing   Reason = "BrickMissing"   // a brick directory is not there, or lost its mark of the volume
+	BrickRefused   Reason = "BrickRefused"   // a brick lies where glusterd wants none: system disk, mount point, loopback address
+	BricksDown     Reason = "BricksDown"     // no brick process of the volume answers
 	QuorumLost     Reason = "QuorumLost"     // too few peers are up for server quorum
 	BadOption      Reason = "BadOption"      // an option that does not exist or a value that it does not take
 	DaemonDown     Reason = "DaemonDown"     // glusterd does not answer on this host
@@ -39,6 +41,8 @@ var reasonKinds = map[Reason]volume.Kind{
 	PeerDown:       volume.Unavailable,
 	BrickInUse:     volume.Precondition,
 	BrickMissing:   volume.Precondition,
+	BrickRefused:   volume.Precondition,
+	BricksDown:     volume.Unavailable,
 	QuorumLost:     volume.Unavailable,
 	BadOption:      volume.Invalid,
 	DaemonDown:     volume.Unavailable,
@@ -52,12 +56,17 @@ type Error struct {
 	Command string
 	// Text is what gluster said, on one line.
 	Text string
+	// Err is a cause outside gluster, such as the end of the context; may be nil.
+	Err error
 }
 
 // Error returns "gluster COMMAND: TEXT".
 func (e *Error) Error() string {
 	return "gluster " + e.Command + ": " + strings.Join(strings.Fields(e.Text), " ")
 }
+
+// Unwrap returns the cause outside gluster.
+func (e *Error) Unwrap() error { return e.Err }
 
 // ErrorKind returns the kind of the reason; see volume.KindOf.
 func (e *Error) ErrorKind() volume.Kind { return reasonKinds[e.Reason] }

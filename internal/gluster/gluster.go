@@ -29,12 +29,14 @@ type Cluster interface {
 	SetOptions(ctx context.Context, name string, options []Option) error
 	// Volume returns one volume. Reason NotFound where there is none.
 	Volume(ctx context.Context, name string) (Volume, error)
-	// Volumes returns every volume.
+	// Volumes returns every volume. One that is made or removed meanwhile may be
+	// in it or not; all others are.
 	Volumes(ctx context.Context) ([]Volume, error)
 	// VolumeStatus returns the state of the brick processes of a started volume.
 	// Bricks on peers that are down are returned as not online.
 	VolumeStatus(ctx context.Context, name string) ([]BrickStatus, error)
-	// HealInfo returns how many entries wait to be healed, a brick.
+	// HealInfo returns how many entries wait to be healed, a brick. A volume that
+	// keeps no copies has nothing to heal: no entries and no error.
 	HealInfo(ctx context.Context, name string) ([]BrickHeal, error)
 	// Peers returns the nodes of the trusted pool, this one included.
 	Peers(ctx context.Context) ([]Peer, error)
@@ -63,7 +65,7 @@ func (b Brick) String() string { return b.Host + ":" + b.Path }
 
 // ParseBrick reads HOST:PATH; the host may be an IPv6 address.
 func ParseBrick(text string) (Brick, bool) {
-	i := strings.LastIndex(text, ":/")
+	i := strings.Index(text, ":/") // a host has no slash, a path may have both
 	if i <= 0 {
 		return Brick{}, false
 	}
@@ -128,8 +130,13 @@ type BrickHeal struct {
 
 // Peer is a node of the trusted pool.
 type Peer struct {
-	UUID      string
-	Hostname  string
+	UUID string
+	// Hostname is how glusterd calls the peer; "localhost" for the node that answers.
+	Hostname string
+	// Names are all names and addresses by which glusterd knows the peer.
+	Names []string
+	// Local is true for the node that answers.
+	Local     bool
 	Connected bool
 	// State is glusterd's word for the peer, such as "Peer in Cluster" or "Peer Rejected".
 	State string
