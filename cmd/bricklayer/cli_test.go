@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,6 +47,9 @@ type fakeAgents struct{ *agenttest.Cluster }
 func (f fakeAgents) Node(t agent.Target) (agent.Node, error) { return f.Cluster.Node(t.Node), nil }
 func (fakeAgents) Keep([]agent.Target) error                 { return nil }
 func (fakeAgents) Close() error                              { return nil }
+func (fakeAgents) CertificateExpires() (time.Time, error) {
+	return time.Now().Add(365 * 24 * time.Hour), nil
+}
 
 // command runs command lines against a fake cluster and a pool file.
 type command struct {

@@ -96,6 +96,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	log.InfoContext(ctx, "controller starts", "version", version, "endpoint", o.plugin.endpoint, "pools", pools.Names())
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return watcher.Run(ctx) })
+	running.Go(func() error { return pools.upkeep(ctx) })
 	running.Go(func() error { return server.Serve(ctx) })
 	return running.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/api/v1alpha1"
@@ -22,6 +23,9 @@ type agents interface {
 	Node(t agent.Target) (agent.Node, error)
 	// Keep closes the clients of all other targets.
 	Keep(targets []agent.Target) error
+	// CertificateExpires returns when the controller's certificate ends, and why
+	// newer files are not in use if they are not.
+	CertificateExpires() (time.Time, error)
 	// Close closes them all.
 	Close() error
 }
@@ -45,6 +49,8 @@ func (o *poolsOptions) dial(pool string) (agents, error) {
 type pools struct {
 	dial func(pool string) (agents, error)
 	log  *slog.Logger
+	// changed wakes upkeep.
+	changed chan struct{}
 
 	mu     sync.Mutex
 	served map[string]*servedPool
@@ -60,7 +66,7 @@ type servedPool struct {
 }
 
 func newPools(dial func(pool string) (agents, error), log *slog.Logger) *pools {
-	return &pools{dial: dial, log: log, served: map[string]*servedPool{}}
+	return &pools{dial: dial, log: log, changed: make(chan struct{}, 1), served: map[string]*servedPool{}}
 }
 
 // set puts these pools in the place of the former ones. A pool that did not
@@ -86,6 +92,10 @@ func (p *pools) set(resources []v1alpha1.StoragePool) {
 	for name, s := range gone {
 		delete(p.served, name)
 		s.close()
+	}
+	select {
+	case p.changed <- struct{}{}:
+	default: // it is to wake already
 	}
 }
 
@@ -158,17 +168,26 @@ func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, e
 	return s.backend, nil
 }
 
+// snapshot returns what is served now.
+func (p *pools) snapshot() map[string]servedPool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[string]servedPool, len(p.served))
+	for name, s := range p.served {
+		all[name] = *s
+	}
+	return all
+}
+
 // ready returns nil where at least one agent of each pool answers.
 func (p *pools) ready(ctx context.Context) error {
-	p.mu.Lock()
-	served := maps.Clone(p.served)
-	p.mu.Unlock()
+	served := p.snapshot()
 	if len(served) == 0 {
 		return errors.New("no pool is configured")
 	}
 	answers := make(chan error, len(served))
-	for name := range served {
-		go func() { answers <- p.answers(ctx, name) }()
+	for _, s := range served {
+		go func() { answers <- s.answers(ctx) }()
 	}
 	var errs []error
 	for range served {
@@ -178,40 +197,28 @@ func (p *pools) ready(ctx context.Context) error {
 }
 
 // answers returns nil as soon as one agent of the pool has described itself.
-func (p *pools) answers(ctx context.Context, pool string) error {
-	p.mu.Lock()
-	s, ok := p.served[pool]
-	if !ok {
-		p.mu.Unlock()
-		return nil // it went away just now
-	}
-	var nodes []plain.Node
-	err := s.err
-	if s.backend != nil {
-		nodes = s.backend.Nodes
-	}
-	p.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("pool %s: %w", pool, err)
+func (s servedPool) answers(ctx context.Context) error {
+	if s.err != nil {
+		return fmt.Errorf("pool %s: %w", s.resource.Name, s.err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the others need not answer any more
-	described := make(chan error, len(nodes))
-	for _, n := range nodes {
+	described := make(chan error, len(s.backend.Nodes))
+	for _, n := range s.backend.Nodes {
 		go func() {
 			_, err := n.Agent.Describe(ctx)
 			described <- err
 		}()
 	}
 	var errs []error
-	for range nodes {
+	for range s.backend.Nodes {
 		err := <-described
 		if err == nil {
 			return nil
 		}
 		errs = append(errs, err)
 	}
-	return fmt.Errorf("no agent of pool %s answers: %w", pool, errors.Join(errs...))
+	return fmt.Errorf("no agent of pool %s answers: %w", s.resource.Name, errors.Join(errs...))
 }
 
 // close ends all connections.
@@ -224,7 +231,7 @@ func (p *pools) close() {
 	}
 }
 
-func (s *servedPool) close() {
+func (s servedPool) close() {
 	if s.agents != nil {
 		_ = s.agents.Close() // nothing is sent at a close that could be lost
 	}
