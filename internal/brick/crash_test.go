@@ -13,7 +13,7 @@ var (
 	makeSteps   = []string{stepStaged, stepBrick, stepProject, stepLimit, stepOwner, stepMark, stepMade}
 	quotaSteps  = []string{stepNewLimit, stepNewMark}
 	trashSteps  = []string{stepEmptied, stepCleared, stepGone}
-	repairSteps = []string{stepRepairNoted, stepRepairProject, stepRepairTree, stepRepairLimit}
+	repairSteps = []string{stepRepairNoted, stepRepairProject, stepRepairTree, stepRepairWalked, stepRepairLimit}
 )
 
 // stopMake is Make stopped dead after a step, and the host started again.

@@ -31,7 +31,7 @@ type fakeQuotas struct {
 
 const projectAttribute = "user.test.project"
 
-func fakeDisk(t *testing.T) disk {
+func fakeDisk(t testing.TB) disk {
 	t.Helper()
 	f := &fakeQuotas{top: t.TempDir(), limits: map[uint32]Quota{}, is: quotaEnforced}
 	return disk{path: f.top, openQuotas: func(*openRoot) quotas { return f }}

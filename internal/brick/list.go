@@ -102,14 +102,14 @@ func (o *openRoot) recordsByProject() (func(uint32) (record, error), error) {
 // there but not as it should be is returned with its Problem.
 func (o *openRoot) brick(name string, get func(uint32) (record, error)) (Brick, error) {
 	dir := path.Join(volumesDir, name)
-	if there, err := exists(o.dir, dir); err != nil {
-		return Brick{}, err
-	} else if !there {
-		return Brick{}, o.fail(volume.NotFound, "find brick", name, errNotThere, "")
-	}
 	b := Brick{Ref: Ref{Root: o.config.Name, Volume: name}, Path: o.path(dir, brickDir)}
 	m, err := o.readMark(dir)
 	if err != nil {
+		if there, err := exists(o.dir, dir); err != nil {
+			return Brick{}, err
+		} else if !there {
+			return Brick{}, o.fail(volume.NotFound, "find brick", name, errNotThere, "")
+		}
 		b.Problem = fmt.Sprintf("its mark cannot be read: %v", err)
 	}
 	b.Mark = m.Mark

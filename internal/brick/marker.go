@@ -32,6 +32,11 @@ type Marker struct {
 	Quota bool `json:"quota"`
 }
 
+// same reports whether two markers are of one root, made for the same.
+func (m Marker) same(other Marker) bool {
+	return m.ID == other.ID && m.Pool == other.Pool && m.Root == other.Root
+}
+
 var errNoMarker = errors.New("there is no marker file " + MarkerName)
 
 // readMarker reads the marker in dir, which must lie on device and be a plain file there.

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 const markVersion = 1
@@ -28,9 +31,18 @@ func sameMark(a, b Mark) bool {
 		slices.Equal(a.Layout, b.Layout) && a.Created.Equal(b.Created)
 }
 
-// readMark reads the mark in a directory such as volumes/NAME.
+// readMark reads the mark in a directory such as volumes/NAME. One that has not
+// changed since it was read costs one system call: an agent is asked for all of
+// them often.
 func (o *openRoot) readMark(dir string) (markFile, error) {
 	name := path.Join(dir, markName)
+	seen, err := o.stampOf(name)
+	if err != nil {
+		return markFile{}, err
+	}
+	if m, ok := o.marks.get(dir, seen); ok {
+		return m, nil
+	}
 	var m markFile
 	if err := readJSON(o.dir, name, &m); err != nil {
 		return markFile{}, err
@@ -38,7 +50,70 @@ func (o *openRoot) readMark(dir string) (markFile, error) {
 	if m.Version != markVersion {
 		return markFile{}, fmt.Errorf("%s is of version %d, this program knows version %d", name, m.Version, markVersion)
 	}
+	o.marks.put(dir, seen, m)
 	return m, nil
+}
+
+// stamp tells whether a mark is still the one that was read. A mark is only
+// ever replaced by another file, so the inode number alone would nearly do.
+type stamp struct {
+	inode          uint64
+	size           int64
+	modified, made unix.Timespec
+}
+
+func (o *openRoot) stampOf(name string) (stamp, error) {
+	var st unix.Stat_t
+	err := ignoringInterrupts(func() error {
+		return unix.Fstatat(int(o.self.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return stamp{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return stamp{inode: st.Ino, size: st.Size, modified: st.Mtim, made: st.Ctim}, nil
+}
+
+// markCache keeps the marks that were read.
+type markCache struct {
+	mu    sync.Mutex
+	marks map[string]stampedMark
+}
+
+type stampedMark struct {
+	stamp
+	markFile
+}
+
+func (c *markCache) get(dir string, seen stamp) (markFile, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.marks[dir]
+	return m.markFile, ok && m.stamp == seen
+}
+
+// peek returns the mark as it was last read or written. Nobody but us changes
+// one while we hold the root, so that will do where nothing hangs on it.
+func (c *markCache) peek(dir string) (markFile, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.marks[dir]
+	return m.markFile, ok
+}
+
+func (c *markCache) put(dir string, seen stamp, m markFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.marks == nil {
+		c.marks = map[string]stampedMark{}
+	}
+	c.marks[dir] = stampedMark{seen, m}
+}
+
+// forget drops the mark of a directory that is changed or moved away.
+func (c *markCache) forget(dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.marks, dir)
 }
 
 // writeMark writes the mark in a directory such as volumes/NAME, durably.
@@ -50,6 +125,7 @@ func (o *openRoot) writeMark(dir string, m markFile) error {
 		return err
 	}
 	defer below.Close()
+	o.marks.forget(dir)
 	if err := writeJSON(below, markName, m); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // recover clears what a crash may have left, when the root has been opened and
@@ -59,7 +61,7 @@ func (o *openRoot) discardStaged(name string) error {
 
 // projectOf returns the project ID of a directory below the root.
 func (o *openRoot) projectOf(dir string) (uint32, error) {
-	f, err := openDir(o.dir, dir)
+	f, err := openBelow(o.self, dir, unix.O_DIRECTORY)
 	if err != nil {
 		return 0, err
 	}

@@ -121,6 +121,7 @@ func (o *openRoot) move(from, to, parent string) error {
 	if err := o.dir.Rename(from, to); err != nil {
 		return err
 	}
+	o.marks.forget(from)
 	if err := errors.Join(syncDir(o.dir, parent), syncDir(o.dir, path.Dir(from))); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ const (
 	stepRepairNoted   = "repair: noted as begun"
 	stepRepairProject = "repair: project set on the brick directory"
 	stepRepairTree    = "repair: project set on the tree"
+	stepRepairWalked  = "repair: note removed"
 	stepRepairLimit   = "repair: limit set"
 )
 
@@ -66,7 +67,11 @@ func (r Repaired) String() string {
 func (h *Host) Repair(ctx context.Context, want []Expectation) ([]Repaired, error) {
 	var changed []Repaired
 	var errs []error
+	inOrder := h.inOrder()
 	for _, w := range want {
+		if q, ok := inOrder[w.Ref]; ok && q.Bytes >= w.Quota.Bytes && (w.Quota.Inodes == 0 || q.Inodes > 0) {
+			continue
+		}
 		done, err := h.repair(ctx, w)
 		if done.Changed() {
 			changed = append(changed, done)
@@ -79,6 +84,20 @@ func (h *Host) Repair(ctx context.Context, want []Expectation) ([]Repaired, erro
 		}
 	}
 	return changed, errors.Join(errs...)
+}
+
+// inOrder returns the quotas of the bricks that have no problem.
+func (h *Host) inOrder() map[Ref]Quota {
+	quotas := map[Ref]Quota{}
+	for _, r := range h.roots {
+		bricks, _ := r.bricks("") // a root that fails here fails again where its bricks are looked at
+		for _, b := range bricks {
+			if b.Problem == "" {
+				quotas[b.Ref] = b.Quota
+			}
+		}
+	}
+	return quotas
 }
 
 func (h *Host) repair(ctx context.Context, w Expectation) (Repaired, error) {
@@ -252,8 +271,7 @@ func (o *openRoot) setOne(f *os.File, project uint32, out *Repaired) error {
 	return o.quotas.setProject(f, project)
 }
 
-// repairLimit sets the limit to what was expected or last set, whichever is
-// more, and closes the repair.
+// repairLimit sets the limit to what was expected or last set, whichever is more.
 func (o *openRoot) repairLimit(w Expectation, project uint32, out *Repaired) error {
 	dir := path.Join(volumesDir, w.Ref.Volume)
 	b, err := o.brick(w.Ref.Volume, o.record)
@@ -274,16 +292,22 @@ func (o *openRoot) repairLimit(w Expectation, project uint32, out *Repaired) err
 	if m, err := o.readMark(dir); err == nil && m.Enforce {
 		to = Quota{Bytes: max(to.Bytes, m.Quota.Bytes), Inodes: max(to.Inodes, m.Quota.Inodes)}
 	}
-	out.From, out.To = b.Quota, b.Quota
-	if b.Quota.Bytes < to.Bytes || b.Quota.Inodes == 0 && to.Inodes != 0 {
-		to.Bytes = max(to.Bytes, b.Quota.Bytes)
-		if err := o.quotas.setLimits(project, to); err != nil {
-			return err
-		}
-		out.Limit, out.To = true, to
-		if err := o.after(stepRepairLimit); err != nil {
-			return err
-		}
+	// The note goes before the limit is set, so that a brick with its limit
+	// never has one, and is passed over without looking for it.
+	if err := ignoreMissing(o.dir.Remove(path.Join(dir, repairName))); err != nil {
+		return err
 	}
-	return ignoreMissing(o.dir.Remove(path.Join(dir, repairName)))
+	if err := o.after(stepRepairWalked); err != nil {
+		return err
+	}
+	out.From, out.To = b.Quota, b.Quota
+	if b.Quota.Bytes >= to.Bytes && (b.Quota.Inodes != 0 || to.Inodes == 0) {
+		return nil
+	}
+	to.Bytes = max(to.Bytes, b.Quota.Bytes)
+	if err := o.quotas.setLimits(project, to); err != nil {
+		return err
+	}
+	out.Limit, out.To = true, to
+	return o.after(stepRepairLimit)
 }

@@ -32,16 +32,16 @@ const testPool = "pool1"
 
 // rig is a host with one root on a disk of its own.
 type rig struct {
-	*testing.T
+	testing.TB
 	disk     disk
 	host     *Host
 	options  Options
 	projects string
 }
 
-func newRig(t *testing.T, change ...func(*Options)) *rig {
+func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{T: t, disk: newDisk(t), projects: filepath.Join(t.TempDir(), "projects")}
+	r := &rig{TB: t, disk: newDisk(t), projects: filepath.Join(t.TempDir(), "projects")}
 	r.options = Options{
 		Pool: testPool, Roots: []RootConfig{{Name: "root1", Path: r.disk.path}},
 		TrashEntriesPerSecond: maxTrashEntriesPerSec,

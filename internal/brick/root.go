@@ -63,6 +63,7 @@ type openRoot struct {
 	quotas   quotas
 	// recovered is true once what a crash left was cleared; guarded by turn.
 	recovered bool
+	marks     markCache
 }
 
 func newRoot(h *Host, c RootConfig) *root {
@@ -113,7 +114,7 @@ func (r *root) use(op string) (*openRoot, error) {
 		now, err := os.Stat(r.config.Path)
 		if err == nil && os.SameFile(now, r.open.identity) {
 			marker, err := readMarker(r.open.dir, r.open.device)
-			if err == nil && marker.ID == r.open.marker.ID {
+			if err == nil && marker.same(r.open.marker) {
 				return r.open, nil
 			}
 		}

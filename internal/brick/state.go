@@ -91,9 +91,11 @@ func (o *openRoot) count(s *RootState) error {
 	}
 	s.Trash, s.Bricks = len(trash), len(names)
 	for _, name := range names {
-		m, err := o.readMark(path.Join(volumesDir, name))
-		if err != nil || m.Handle == "" {
-			continue // Bricks says what is wrong with it
+		m, known := o.marks.peek(path.Join(volumesDir, name))
+		if !known {
+			if m, err = o.readMark(path.Join(volumesDir, name)); err != nil {
+				continue // Bricks says what is wrong with it
+			}
 		}
 		s.GIDs = append(s.GIDs, m.GID)
 	}

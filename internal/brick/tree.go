@@ -19,9 +19,13 @@ import (
 // directory is never in memory as a whole.
 const namesAtOnce = 512
 
-// openBelow opens a directory or regular file that is named in parent.
+// openBelow opens a directory or regular file that is named in parent, or is
+// reached from there by a relative path without links.
 func openBelow(parent *os.File, name string, flags int) (*os.File, error) {
-	flags |= unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	flags |= unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if flags&unix.O_DIRECTORY == 0 {
+		flags |= unix.O_NONBLOCK // in case it is a FIFO by now
+	}
 	fd := -1
 	err := ignoringInterrupts(func() (err error) {
 		fd, err = unix.Openat2(int(parent.Fd()), name, &unix.OpenHow{
@@ -40,7 +44,8 @@ func openBelow(parent *os.File, name string, flags int) (*os.File, error) {
 }
 
 // openOnDevice opens the name if it is on its parent's file system. It does not
-// see a bind mount of the same file system.
+// see a bind mount of the same file system, nor a link in the middle of a path:
+// only root can put one above a brick.
 func openOnDevice(parent *os.File, name string, flags int) (int, error) {
 	var above, below unix.Stat_t
 	if err := unix.Fstat(int(parent.Fd()), &above); err != nil {

@@ -21,7 +21,7 @@ const imageSize = 2 << 30
 
 func init() { newDisk = xfsDisk }
 
-func xfsDisk(t *testing.T) disk {
+func xfsDisk(t testing.TB) disk {
 	t.Helper()
 	top := t.TempDir()
 	path := filepath.Join(top, "root")
@@ -35,7 +35,7 @@ func xfsDisk(t *testing.T) disk {
 }
 
 // xfsImage makes a sparse file that is gone after the test.
-func xfsImage(t *testing.T) string {
+func xfsImage(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(*scratch, "xfs")
 	if err != nil {
@@ -52,7 +52,7 @@ func xfsImage(t *testing.T) string {
 	return image
 }
 
-func mountImage(t *testing.T, image, path string) {
+func mountImage(t testing.TB, image, path string) {
 	t.Helper()
 	command(t, "mount", "-o", "loop,"+MountOptions, image, path)
 	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
