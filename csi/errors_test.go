@@ -1,0 +1,67 @@
+package csi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"bricklayer.csi/internal/volume"
+)
+
+func TestEveryKindHasACode(t *testing.T) {
+	seen := map[codes.Code]volume.Kind{}
+	for _, k := range volume.Kinds() {
+		code, known := codeOf[k]
+		if !known {
+			t.Errorf("kind %q has no code", k)
+		}
+		if other, twice := seen[code]; twice {
+			t.Errorf("kinds %q and %q share the code %v", k, other, code)
+		}
+		seen[code] = k
+	}
+	if len(codeOf) != len(volume.Kinds()) {
+		t.Errorf("the table has %d entries for %d kinds", len(codeOf), len(volume.Kinds()))
+	}
+}
+
+func TestToStatus(t *testing.T) {
+	inner := status.Error(codes.ResourceExhausted, "from an agent")
+	for _, c := range []struct {
+		name string
+		err  error
+		want codes.Code
+	}{
+		{"field", volume.NewFieldError("name", "x", "y"), codes.InvalidArgument},
+		{"joined", errors.Join(&volume.Error{Kind: volume.Exhausted}, errors.New("and undo it")), codes.ResourceExhausted},
+		{"wrapped", fmt.Errorf("more: %w", &volume.Error{Kind: volume.Busy}), codes.Aborted},
+		{"ours around a status", &volume.Error{Kind: volume.Unavailable, Err: inner}, codes.Unavailable},
+		{"a status", inner, codes.ResourceExhausted},
+		{"time over", fmt.Errorf("more: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
+		{"given up", context.Canceled, codes.Canceled},
+		{"ours around time over", &volume.Error{Kind: volume.Unavailable, Err: context.DeadlineExceeded}, codes.Unavailable},
+		{"token", &tokenError{volume.NewFieldError("starting_token", "x", "y")}, codes.Aborted},
+		{"unknown", errors.New("anything"), codes.Internal},
+	} {
+		if got := status.Code(toStatus(c.err)); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+	if toStatus(nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+func TestLongAndBrokenMessagesTravel(t *testing.T) {
+	err := toStatus(errors.New(strings.Repeat("ä\xff", 4000)))
+	message := status.Convert(err).Message()
+	if len(message) > maxMessage+3 || !utf8.ValidString(message) {
+		t.Errorf("got %d bytes, valid %v", len(message), utf8.ValidString(message))
+	}
+}
