@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -52,10 +53,10 @@ func (l *Local) Upkeep(ctx context.Context) {
 			if time.Since(versionRead) > maxVersionAge && l.readVersion(ctx) == nil {
 				versionRead = time.Now()
 			}
-			if err := l.RepairQuotas(ctx); err == nil {
+			if err := l.repairSafely(ctx); err == nil {
 				repaired = time.Now()
 			} else if ctx.Err() == nil {
-				l.log.Warn("quotas could not all be checked", "node", l.cfg.Node, "error", err)
+				l.log.Warn("quotas could not all be checked", "error", err)
 			}
 		}
 		if repaired.IsZero() {
@@ -65,6 +66,18 @@ func (l *Local) Upkeep(ctx context.Context) {
 	}
 }
 
+// repairSafely is RepairQuotas, except that a panic is an error: what nobody
+// waits for must not end the agent.
+func (l *Local) repairSafely(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("the agent panicked: %v", p)
+		}
+	}()
+	return l.RepairQuotas(ctx)
+}
+
 func (l *Local) readVersion(ctx context.Context) error {
 	v, ok := l.cluster.(versioner)
 	if !ok {
@@ -72,7 +85,7 @@ func (l *Local) readVersion(ctx context.Context) error {
 	}
 	version, err := v.Version(ctx)
 	if err != nil {
-		l.log.Warn("the version of Gluster could not be read", "node", l.cfg.Node, "error", err)
+		l.log.Warn("the version of Gluster could not be read", "error", err)
 		return err
 	}
 	l.mu.Lock()
@@ -100,7 +113,7 @@ func (l *Local) RepairQuotas(ctx context.Context) error {
 	}
 	done, err := l.bricks.Repair(ctx, want)
 	for _, r := range done {
-		l.log.Info("a brick's quota was put right", "node", l.cfg.Node, "root", r.Ref.Root, "volume", r.Ref.Volume,
+		l.log.Info("a brick's quota was put right", "root", r.Ref.Root, "volume", r.Ref.Volume,
 			"quota", r.To.Bytes.String(), "files", r.Files)
 	}
 	return l.at("repair quotas", "", errors.Join(append(faults, err)...))
