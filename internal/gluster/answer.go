@@ -49,10 +49,9 @@ func split(out []byte, want int) (answers [][]byte, stray string, err error) {
 
 // result is what every answer carries.
 type result struct {
-	XMLName  xml.Name `xml:"cliOutput"`
-	OpRet    *string  `xml:"opRet"`
-	OpErrno  *string  `xml:"opErrno"`
-	OpErrstr *string  `xml:"opErrstr"`
+	OpRet    *string `xml:"opRet"`
+	OpErrno  *string `xml:"opErrno"`
+	OpErrstr *string `xml:"opErrstr"`
 }
 
 func (r *result) common() *result { return r }
@@ -60,12 +59,34 @@ func (r *result) common() *result { return r }
 // answer is a type into which an answer is decoded.
 type answer interface{ common() *result }
 
+// root returns the opening of the document's element, which must be cliOutput.
+// (An XMLName in the embedded result would check that too, but encoding/xml
+// cannot set it there.)
+func root(d *xml.Decoder) (xml.StartElement, error) {
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return xml.StartElement{}, err
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			if start.Name.Local != "cliOutput" {
+				return start, fmt.Errorf("the answer is a <%s>, not a <cliOutput>", start.Name.Local)
+			}
+			return start, nil
+		}
+	}
+}
+
 // decode reads one answer, and returns what it says: an *Error where gluster
 // refused, another error where the answer cannot be read. Elements that it does
 // not know are left alone: later versions add some.
 func decode(command string, data []byte, into answer) error {
 	d := xml.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(into); err != nil {
+	start, err := root(d)
+	if err != nil {
+		return unreadable(command, err)
+	}
+	if err := d.DecodeElement(into, &start); err != nil {
 		return unreadable(command, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
