@@ -245,5 +245,10 @@ func (l *Lab) ensureAgent(ctx context.Context, n Node) error {
 	if want == "" {
 		return nil
 	}
-	return l.StartAgent(ctx, n.Name)
+	// Roots that could not be marked are told; the agent runs without them.
+	told, err := l.guest(ctx, n.Name, "start-agent")
+	for line := range strings.Lines(string(told)) {
+		l.say("%s: %s", n.Name, strings.TrimSpace(line))
+	}
+	return err
 }

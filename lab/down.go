@@ -81,11 +81,6 @@ func namespaces(p paths) ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, q := range all {
-		if slices.ContainsFunc(cmdline(q.pid), func(a string) bool { return strings.HasPrefix(a, "uml_dir="+p.nodes()+"/") }) {
-			add(netnsOf(q.pid))
-		}
-	}
 	records, _ := filepath.Glob(p.pid("*"))
 	for _, path := range records {
 		// The number of a namespace is reused once it is gone: it counts only where
@@ -94,15 +89,30 @@ func namespaces(p paths) ([]uint64, error) {
 			add(rec.Netns)
 		}
 	}
-	// The host's own is never one of them, whatever a record says.
-	host := netnsOf(1)
-	return slices.DeleteFunc(list, func(ino uint64) bool { return ino == host }), nil
+	// Whatever a name or a record says: what lies in the namespace of those who
+	// started this command is the host's, and stays.
+	if home := homeNetns(); slices.Contains(list, home) {
+		return nil, fmt.Errorf("%s is the network namespace that this command was started from: remove that file, it is no lab's", p.netns())
+	}
+	return list, nil
+}
+
+// homeNetns is the namespace of the eldest parent that can be asked: the host's,
+// also where the caller itself runs inside a lab.
+func homeNetns() uint64 {
+	home := netnsOf(os.Getpid())
+	for _, pid := range ancestors() {
+		if ino := netnsOf(pid); ino != 0 {
+			home = ino
+		}
+	}
+	return home
 }
 
 // endAll ends every process in the namespaces but the caller and its parents (a
 // test that takes down the lab it runs in).
 func endAll(ctx context.Context, p paths, inodes []uint64) error {
-	spare := ancestry()
+	spare := ancestors()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := until(ctx, 20*time.Millisecond, func() (bool, error) {
@@ -112,7 +122,7 @@ func endAll(ctx context.Context, p paths, inodes []uint64) error {
 		}
 		left := 0
 		for _, q := range all {
-			if !q.alive() || spare[q.pid] || !slices.Contains(inodes, netnsOf(q.pid)) {
+			if !q.alive() || slices.Contains(spare, q.pid) || !slices.Contains(inodes, netnsOf(q.pid)) {
 				continue
 			}
 			left++
@@ -128,17 +138,18 @@ func endAll(ctx context.Context, p paths, inodes []uint64) error {
 	return nil
 }
 
-func ancestry() map[int]bool {
-	spare := map[int]bool{}
-	for pid := os.Getpid(); pid > 1 && !spare[pid]; {
-		spare[pid] = true
+// ancestors are this process and its parents, in that order.
+func ancestors() []int {
+	var list []int
+	for pid := os.Getpid(); pid > 0 && !slices.Contains(list, pid); {
+		list = append(list, pid)
 		p, err := readProcess(pid)
 		if err != nil {
 			break
 		}
 		pid = p.parent
 	}
-	return spare
+	return list
 }
 
 // endClients unmounts what the lab's volumes are mounted on and ends the clients.
@@ -146,7 +157,7 @@ func ancestry() map[int]bool {
 // FUSE process that serves them, by their place under the lab's directory, and for
 // those whose process died, by their source.
 func endClients(ctx context.Context, p paths, ino uint64, pr *progress) error {
-	if ino == 0 || ino == netnsOf(1) {
+	if ino == 0 {
 		return unmountBelow(p.mnt())
 	}
 	all, err := processes()

@@ -198,7 +198,14 @@ func (l *Lab) Start(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	return l.ensureNode(ctx, n)
+	return l.startNode(ctx, n)
+}
+
+func (l *Lab) startNode(ctx context.Context, n Node) error {
+	if err := l.ensureNode(ctx, n); err != nil {
+		return err
+	}
+	return l.ensureAgent(ctx, n)
 }
 
 // Restart shuts a node down in good order, boots it and waits until it is ready.
@@ -217,7 +224,7 @@ func (l *Lab) Restart(ctx context.Context, node string) error {
 	if err := l.shutDown(ctx, n); err != nil {
 		return err
 	}
-	return l.ensureNode(ctx, n)
+	return l.startNode(ctx, n)
 }
 
 // guest runs one verb of guest.sh on a node.
@@ -248,7 +255,7 @@ func (l *Lab) KillAgent(ctx context.Context, node string) error {
 	return err
 }
 
-// StartAgent starts the agent on a node. It does not wait until it answers.
+// StartAgent starts the agent on a node and waits until it listens.
 func (l *Lab) StartAgent(ctx context.Context, node string) error {
 	_, err := l.guest(ctx, node, "start-agent")
 	return err

@@ -169,7 +169,7 @@ func (r pidRecord) thisBoot() bool {
 // kill of the first. Where the leader is gone its number could be reused, so the
 // members must also be in the namespace that it was started in.
 func (r pidRecord) members(all []process) []process {
-	if r.PID == 0 || !r.thisBoot() {
+	if r.PID == 0 || r.Netns == 0 || !r.thisBoot() {
 		return nil
 	}
 	var list []process

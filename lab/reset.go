@@ -37,10 +37,7 @@ func (l *Lab) reset(ctx context.Context) error {
 	if err := l.each(ctx, halt); err != nil {
 		return err
 	}
-	if err := l.each(ctx, l.ensureNode); err != nil {
-		return err
-	}
-	return l.formPool(ctx)
+	return l.makeReady(ctx)
 }
 
 // emptyDisks gives the space of a node's disks back to the host. The guest has none

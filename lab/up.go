@@ -72,10 +72,7 @@ func (l *Lab) up(ctx context.Context) error {
 	} else if ctx.Err() != nil {
 		return err
 	}
-	if err := l.each(ctx, l.ensureNode); err != nil {
-		return err
-	}
-	if err := l.formPool(ctx); err != nil {
+	if err := l.makeReady(ctx); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
@@ -83,6 +80,18 @@ func (l *Lab) up(ctx context.Context) error {
 	}
 	l.say("lab %s is up: %s", l.config.Name, l.summary())
 	return nil
+}
+
+// makeReady brings the nodes up, joins them and starts their agents, in this order:
+// an agent that does not start leaves a Gluster pool that works.
+func (l *Lab) makeReady(ctx context.Context) error {
+	if err := l.each(ctx, l.ensureNode); err != nil {
+		return err
+	}
+	if err := l.formPool(ctx); err != nil {
+		return err
+	}
+	return l.each(ctx, l.ensureAgent)
 }
 
 func (l *Lab) summary() string {
@@ -149,19 +158,12 @@ func (l *Lab) chooseImage(ctx context.Context) error {
 	return l.saveRecord()
 }
 
-// ensureNode makes one node run and answer, from whatever state it is in.
+// ensureNode makes one node run and its glusterd answer, from whatever state it is in.
 func (l *Lab) ensureNode(ctx context.Context, n Node) error {
 	if err := l.ensurePower(ctx, n); err != nil {
 		return err
 	}
-	told, err := l.guest(ctx, n.Name, "repair")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(told)) {
-		l.say("%s: %s", n.Name, strings.TrimSpace(line))
-	}
-	if err := l.ensureAgent(ctx, n); err != nil {
+	if _, err := l.guest(ctx, n.Name, "repair"); err != nil {
 		return err
 	}
 	if _, err := l.guest(ctx, n.Name, "ready", glusterdPatience); err != nil {

@@ -40,6 +40,13 @@ boot() {
     mount -t tmpfs shm /dev/shm
     mount -t tmpfs -o mode=755 run /run # sshd wants its keys where only root writes
     mkdir -p /run/lock /run/lvm /run/sshd /run/gluster
+    # hostfs shows a file that somebody has open as it was then: the first process
+    # must not keep this one, or the guest never sees another version of it.
+    cp /lab/guest.sh /run/guest.sh
+    exec /bin/bash /run/guest.sh serve
+}
+
+serve() {
     hostname "$NODE"
     cp /lab/hosts /etc/hosts
     ip link set lo up
@@ -51,6 +58,7 @@ boot() {
         for m in dm-mod dm-thin-pool dm-snapshot fuse loop; do modprobe "$m"; done
         vgchange -ay >/dev/null 2>&1
         repair
+        start_agent
         echo "node $NODE: booted at $(cut -d' ' -f1 /proc/uptime) s"
     ) &
     while :; do
@@ -66,13 +74,13 @@ repair_lock() {
     flock 9
 }
 
-# repair brings up what is not up. It may be called at any time.
+# repair brings up what an agent needs, and not the agent: a broken build of that
+# must not cost anybody the node. It may be called at any time.
 repair() {
     repair_lock
     mount_roots
     mount -a 2>/dev/null
     start_glusterd
-    start_agent
 }
 
 mount_roots() {
@@ -120,10 +128,13 @@ start_glusterd() {
 }
 
 start_agent() {
+    local from
     [ -n "$AGENT" ] || return 0
     agent_pid >/dev/null && return
     ln -sfn "$AGENT" /usr/local/bin/bricklayer
+    touch "$AGENT_LOG"
     mark_roots
+    from=$(wc -l <"$AGENT_LOG")
     setsid "$AGENT" agent --config /lab/agent.yaml </dev/null >>"$AGENT_LOG" 2>&1 9>&- &
     echo $! >$AGENT_PID
     started bricklayer
@@ -132,8 +143,8 @@ start_agent() {
         agent_pid >/dev/null || break
         sleep 0.05
     done
-    die "node $NODE: the agent does not listen on port $AGENT_PORT; its log ($AGENT_LOG) ends:
-$(tail -n 5 "$AGENT_LOG")"
+    die "node $NODE: the agent does not listen on port $AGENT_PORT; its log ($AGENT_LOG) says:
+$(tail -n +$((from + 1)) "$AGENT_LOG" | head -n 15)"
 }
 
 # kill_wait NAME: ends all processes of that name and waits until they are gone.
@@ -243,6 +254,7 @@ reset_stop() {
 
 case ${1-} in
 boot) boot ;;
+serve) serve ;;
 repair) repair ;;
 ready) ready "$2" ;;
 peers) peers "$2" "$3" ;;
