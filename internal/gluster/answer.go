@@ -56,6 +56,12 @@ type result struct {
 
 func (r *result) common() *result { return r }
 
+// plainAnswer is one that says no more than whether it worked.
+type plainAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
+	result
+}
+
 // answer is a type into which an answer is decoded.
 type answer interface{ common() *result }
 

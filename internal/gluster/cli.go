@@ -154,7 +154,7 @@ func (c *CLI) change(ctx context.Context, name string, words ...string) error {
 	if err != nil {
 		return err
 	}
-	return decode(name, data, new(result))
+	return decode(name, data, new(plainAnswer))
 }
 
 // CreateVolume implements Cluster.

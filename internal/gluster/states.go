@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"encoding/xml"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 )
 
 type statusAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
 	result
 	Volumes []struct {
 		Name  string    `xml:"volName"`
@@ -88,6 +90,7 @@ func complete(found []BrickStatus, bricks []Brick) []BrickStatus {
 }
 
 type healAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
 	result
 	Bricks []xmlHeal `xml:"healInfo>bricks>brick"`
 }
@@ -133,6 +136,7 @@ func parseHeal(command string, data []byte) ([]BrickHeal, error) {
 }
 
 type peersAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
 	result
 	Peers []xmlPeer `xml:"peerStatus>peer"`
 }

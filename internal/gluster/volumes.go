@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"encoding/xml"
 	"fmt"
 	"strconv"
 
@@ -11,6 +12,7 @@ import (
 const maxCount = 1 << 20
 
 type infoAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
 	result
 	Volumes []xmlVolume `xml:"volInfo>volumes>volume"`
 	Count   string      `xml:"volInfo>volumes>count"`
@@ -105,6 +107,7 @@ func (x *xmlVolume) volume() (Volume, error) {
 }
 
 type listAnswer struct {
+	XMLName xml.Name `xml:"cliOutput"`
 	result
 	Volumes []string `xml:"volList>volume"`
 	Count   string   `xml:"volList>count"`
