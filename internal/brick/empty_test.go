@@ -60,7 +60,7 @@ func deep(t *testing.T, top string, levels int) {
 	must(t, at.Close())
 }
 
-func must(t testing.TB, err error) {
+func must(t reporter, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ const healedInodes = 5
 
 // wipe makes a brick directory as a replaced disk and self-heal would: anew,
 // with contents, without a project.
-func wipe(t *testing.T, path string) {
+func wipe(t reporter, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)

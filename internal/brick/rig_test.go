@@ -30,9 +30,18 @@ var newDisk = fakeDisk
 
 const testPool = "pool1"
 
+// reporter is what a rig needs of a *testing.T, a *testing.B or a *rapid.T.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Fatal(args ...any)
+	Context() context.Context
+}
+
 // rig is a host with one root on a disk of its own.
 type rig struct {
-	testing.TB
+	reporter
 	disk     disk
 	host     *Host
 	options  Options
@@ -41,7 +50,7 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{TB: t, disk: newDisk(t), projects: filepath.Join(t.TempDir(), "projects")}
+	r := &rig{reporter: t, disk: newDisk(t), projects: filepath.Join(t.TempDir(), "projects")}
 	r.options = Options{
 		Pool: testPool, Roots: []RootConfig{{Name: "root1", Path: r.disk.path}},
 		TrashEntriesPerSecond: maxTrashEntriesPerSec,
@@ -271,7 +280,7 @@ func killed(t testing.TB, err error) {
 	}
 }
 
-func writeFile(t testing.TB, size int, elements ...string) {
+func writeFile(t reporter, size int, elements ...string) {
 	t.Helper()
 	name := filepath.Join(elements...)
 	if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {

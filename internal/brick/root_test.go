@@ -30,7 +30,7 @@ func TestRootIsRefusedWithoutItsMarker(t *testing.T) {
 		"a directory": "directory", "a link": "link", "a FIFO": "fifo",
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.TB = t
+			r.reporter = t
 			replaceMarker(t, marker, text, good)
 			_, err := r.host.Make(t.Context(), request("v2", volume.MiB))
 			wantKind(t, err, volume.Precondition)
@@ -47,7 +47,7 @@ func TestRootIsRefusedWithoutItsMarker(t *testing.T) {
 			}
 			wantKind(t, r.host.Remove(t.Context(), RemoveRequest{Ref{"root1", "v1"}, ToTrash}), volume.Precondition)
 		})
-		r.TB = t
+		r.reporter = t
 		must(t, os.RemoveAll(marker))
 		must(t, os.WriteFile(marker, good, 0o600))
 		r.check() // it is back without a restart
@@ -96,7 +96,7 @@ func TestRootIsReplacedWhileRunning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root")
 	must(t, os.Symlink(d.path, path))
 	c := RootConfig{"root1", path}
-	r := &rig{TB: t, disk: d, options: Options{Pool: testPool, Roots: []RootConfig{c}, openQuotas: d.openQuotas}}
+	r := &rig{reporter: t, disk: d, options: Options{Pool: testPool, Roots: []RootConfig{c}, openQuotas: d.openQuotas}}
 	r.init(c)
 	r.restart()
 	defer r.host.Close()
