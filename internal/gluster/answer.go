@@ -87,7 +87,7 @@ func root(d *xml.Decoder) (xml.StartElement, error) {
 // refused, another error where the answer cannot be read. Elements that it does
 // not know are left alone: later versions add some.
 func decode(command string, data []byte, into answer) error {
-	d := xml.NewDecoder(bytes.NewReader(data))
+	d := xml.NewDecoder(bytes.NewReader(bytes.TrimSpace(data)))
 	start, err := root(d)
 	if err != nil {
 		return unreadable(command, err)
