@@ -96,8 +96,12 @@ func (l clientLog) tail() []string {
 	if err != nil {
 		return nil
 	}
+	return messagesOf(string(text))
+}
+
+func messagesOf(text string) []string {
 	var messages []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		found := logLine.FindStringSubmatch(strings.TrimSpace(line))
 		if found == nil || !strings.Contains("WEC", found[1]) || strings.Contains(line, "cleanup_and_exit") {
 			continue
