@@ -107,7 +107,7 @@ lab-down: ## Take that lab down (LAB=name)
 
 .PHONY: demo
 demo: ## Show a plain volume from create to delete on a lab of its own, beside bare gluster (root)
-	$(GO) run ./internal/demo
+	$(GO) run ./cmd/demo
 
 .PHONY: clean
 clean: ## Remove what was built here; labs and the image cache stay

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// patience is how long a writer is let try after an expand. Gluster looks at
+// its bricks' free space every five seconds where storage.reserve is set.
+const patience = 15 * time.Second
+
+// total returns the size of a mounted file system, in bytes.
+func total(dir string) (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("df %s: %w", dir, err)
+	}
+	return int64(fs.Blocks) * fs.Bsize, nil //nolint:unconvert // int64 on this architecture only
+}
+
+// fill writes more bytes to a file from an offset on, down to the disk, and
+// returns how far it came.
+func fill(ctx context.Context, path string, from, more int64) (int64, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return from, err
+	}
+	block := bytes.Repeat([]byte("bricklayer lays bricks on bricks "), mib/33+1)[:mib]
+	at := from
+	for at < from+more && err == nil {
+		if err = ctx.Err(); err == nil {
+			var n int
+			n, err = f.WriteAt(block, at)
+			at += int64(n)
+		}
+	}
+	// Writes are answered before they are on the disks; a limit may show only here.
+	err = errors.Join(err, f.Sync(), f.Close())
+	return at, err
+}
+
+// fillPatiently is fill for a file system that has just grown.
+func fillPatiently(ctx context.Context, path string, from, more int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		at, err := fill(ctx, path, from, more)
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			return at, err
+		}
+		select {
+		case <-ctx.Done():
+			return at, fmt.Errorf("it is still full after %s: %w", patience, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
