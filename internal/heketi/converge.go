@@ -1,0 +1,184 @@
+package heketi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	client "github.com/heketi/heketi/client/api/go-client"
+	"github.com/heketi/heketi/pkg/glusterfs/api"
+
+	"bricklayer.csi/internal/volume"
+)
+
+// maxAsks is how often one call asks heketi for the same change where the
+// answer was lost, or another controller was quicker.
+const maxAsks = 3
+
+// task is one thing that is to become true of a volume.
+type task struct {
+	op     string
+	handle volume.Handle
+	// login is who asks.
+	login login
+	// clusters are those in which a volume of another owner is in the way.
+	clusters []string
+	// next returns nil where nothing is left to do, or what heketi is asked for.
+	next func(ctx context.Context, v *view, f found) (*change, error)
+}
+
+// change is one request to heketi that changes something. It is given the
+// newest view, in which the volume is as next saw it.
+type change struct {
+	ask func(ctx context.Context, c *client.Client, v *view, f found) error
+}
+
+// errMoved says that the volume changed between two looks. It is Busy where
+// nobody looks again.
+var errMoved = &volume.Error{Kind: volume.Busy, Err: errors.New("the volume changed in the meantime"), Next: "repeat the call"}
+
+// converge carries a task out: it reads heketi's database, waits for what runs
+// on the volume, clears away what was left half done, asks for the next change,
+// and begins anew until there is none. So a call that is repeated, or comes
+// after one that was lost, or beside one of another controller, asks for
+// nothing twice.
+func (b *Backend) converge(ctx context.Context, t task) error {
+	on := b.on(t.handle)
+	pause := b.newPause()
+	for asked := 0; ; {
+		v, err := b.look(ctx, t.login, 0)
+		if err != nil {
+			return err
+		}
+		f := v.find(t.handle, t.clusters)
+		if f.pending && f.operation.running() {
+			if err := pause.wait(ctx); err != nil {
+				return &volume.Error{Kind: volume.Busy, Op: t.op, On: on,
+					Err: fmt.Errorf("heketi is at work on it (%s %s): %w", f.operation.Type, f.operation.ID, err), Next: ownWork}
+			}
+			continue
+		}
+		if f.pending {
+			if err := b.cleanUp(ctx, t, f); err != nil {
+				return err
+			}
+			continue
+		}
+		next, err := t.next(ctx, v, f)
+		if err == nil && next == nil {
+			return nil
+		}
+		again := false
+		if err == nil {
+			asked++
+			again, err = b.ask(ctx, t, f, next)
+		}
+		if err != nil {
+			if !errors.Is(err, errMoved) && (!again || asked >= maxAsks) {
+				return err
+			}
+			b.log.DebugContext(ctx, "looking again before heketi is asked again", "op", t.op, "volume", t.handle.String(), "error", err)
+			if pause.wait(ctx) != nil {
+				return err
+			}
+		}
+		if asked > 2*maxAsks {
+			return &volume.Error{Kind: volume.Unavailable, Op: t.op, On: on,
+				Err: fmt.Errorf("heketi said %d times that it was done, and its database does not show it", asked), Next: seeLog}
+		}
+	}
+}
+
+// ask asks heketi for a change when its turn has come, if the volume still is
+// as it was, and waits for the outcome. again says that another look may show
+// another state of things: the answer was lost, or another controller was
+// quicker, or the volume is gone already. What heketi itself says has failed is
+// not asked for again in the same call: heketi has tried five times.
+func (b *Backend) ask(ctx context.Context, t task, f found, do *change) (again bool, err error) {
+	on := b.on(t.handle)
+	v, leave, err := b.enter(ctx, t.login, t.op, on)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	now := v.find(t.handle, t.clusters)
+	if !now.same(f) {
+		return true, errMoved
+	}
+	x := &exchange{login: t.login, accepted: leave}
+	c, err := b.client(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	defer b.views.outdate()
+	err = do.ask(ctx, c, v, now)
+	lost := x.status == 0 || garbled(err)
+	err = b.explain(x, t.op, on, err)
+	return lost && !volume.KindOf(err).Definite() || volume.Is(err, volume.Busy) && !x.taken || volume.Is(err, volume.NotFound), err
+}
+
+// cleanUp has heketi clear away an operation on which it works no longer: a
+// create is undone, a delete finished, an expansion taken back. heketi reports
+// success whatever came of it, so the next look tells.
+func (b *Backend) cleanUp(ctx context.Context, t task, f found) error {
+	on := b.on(t.handle)
+	o := f.operation
+	stuck := func(why error) error {
+		return &volume.Error{Kind: volume.Unavailable, Op: t.op, On: on,
+			Err:  fmt.Errorf("heketi has left %s %s half done (%s) and cannot clear it away: %w", o.Type, o.ID, statusWord(o), why),
+			Next: "see heketi's log for the cause; then repeat the call, or run: heketi-cli server operations cleanup " + o.ID}
+	}
+	if o.Type != createVolume && o.Type != deleteVolume && o.Type != expandVolume {
+		return stuck(errors.New("it does so only for create-volume, delete-volume and expand-volume"))
+	}
+	b.log.InfoContext(ctx, "clearing away what heketi left half done", "volume", t.handle.String(), "operation", o.ID, "type", o.Type.String(), "status", o.Status)
+	for pause, tries := b.newPause(), 0; ; tries++ {
+		done, err := b.cleanOnce(ctx, t, o.ID)
+		if done || err != nil {
+			return err
+		}
+		if tries == maxAsks {
+			return stuck(errors.New("it tried and the operation is still there"))
+		}
+		if err := pause.wait(ctx); err != nil {
+			return stuck(err)
+		}
+	}
+}
+
+func statusWord(o operationEntry) string {
+	switch o.Status {
+	case operationStale:
+		return "heketi was restarted in the middle of it"
+	case operationFailed:
+		return "it failed, and could not be undone"
+	}
+	return o.Status
+}
+
+// cleanOnce asks once, and returns whether the operation is gone or is being
+// worked on again.
+func (b *Backend) cleanOnce(ctx context.Context, t task, id string) (done bool, err error) {
+	on := b.on(t.handle)
+	_, leave, err := b.enter(ctx, t.login, t.op, on)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	x := &exchange{login: t.login, accepted: leave}
+	c, err := b.client(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	err = c.PendingOperationCleanUp(&api.PendingOperationsCleanRequest{Operations: []string{id}})
+	b.views.outdate()
+	if err != nil {
+		return false, b.explain(x, t.op, on, fmt.Errorf("clear away what an earlier call left: %w", err))
+	}
+	v, err := b.look(ctx, t.login, 0)
+	if err != nil {
+		return false, err
+	}
+	o, still := v.Operations[id]
+	return !still || o.running(), nil
+}

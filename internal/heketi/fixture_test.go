@@ -1,0 +1,159 @@
+package heketi
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"bricklayer.csi/internal/heketi/heketitest"
+	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/internal/volume/volumetest"
+)
+
+// quick makes the pauses fit a fake whose operations take milliseconds.
+var quick = Timing{FirstPoll: time.Millisecond, LastPoll: 10 * time.Millisecond, Request: 5 * time.Second, Cache: time.Millisecond}
+
+// key is a key that never changes.
+type key volume.Secret
+
+func (k key) Key(context.Context) (volume.Secret, error) { return volume.Secret(k), nil }
+
+// newServer starts a fake heketi that ends with the test.
+func newServer(t testing.TB, c heketitest.Config) *heketitest.Server {
+	t.Helper()
+	s := heketitest.New(c)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// newBackend returns a backend over a fake, as one controller has it.
+func newBackend(t testing.TB, s *heketitest.Server, change ...func(*Config)) *Backend {
+	t.Helper()
+	c := Config{
+		Pool: "lab", URL: s.URL(), User: "admin", Key: key("adminkey"), MaxInFlight: 4,
+		ClientNetworks: []string{"10.90.0.0/24"}, Timing: quick,
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	b, err := New(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func testSpec(t testing.TB, name string, size volume.Size, parameters ...string) volume.Spec {
+	t.Helper()
+	given := map[string]string{"pool": "lab", "lvm": "true"}
+	for i := 0; i+1 < len(parameters); i += 2 {
+		given[parameters[i]] = parameters[i+1]
+	}
+	p, err := volume.ParseParameters(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := volume.NewSpec(name, volume.SizeRange{Required: size}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func testContext(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestBackendSuiteOnFake(t *testing.T) {
+	for name, gluster := range map[string]bool{"alone": false, "with agents": true} {
+		t.Run(name, func(t *testing.T) {
+			volumetest.Run(t, func(t *testing.T) volumetest.Fixture {
+				t.Helper()
+				s := newServer(t, heketitest.Default(6))
+				agents := func(c *Config) {
+					if gluster {
+						c.Gluster = s.Gluster()
+					}
+				}
+				return volumetest.Fixture{
+					Backend: newBackend(t, s, agents), Second: newBackend(t, s, agents), Pool: "lab", LVM: true,
+					Types: []string{"replicate:3", "replicate:2", "disperse:2:1", "disperse:4:2", "none"},
+					Unit:  volume.GiB, Timeout: 10 * time.Second, Leftovers: s.Leftovers,
+				}
+			})
+		})
+	}
+}
+
+func mustCreate(t testing.TB, b *Backend, spec volume.Spec) volume.Volume {
+	t.Helper()
+	v, err := b.Create(testContext(t), spec)
+	if err != nil {
+		t.Fatalf("create %s: %v", spec.Name, err)
+	}
+	return v
+}
+
+// checkEmpty fails the test where anything is left.
+func checkEmpty(t testing.TB, s *heketitest.Server) {
+	t.Helper()
+	left, err := s.Leftovers(testContext(t))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left over (%v):\n%q", err, left)
+	}
+}
+
+// wantOne fails the test unless there is exactly one whole volume, and then
+// deletes it and looks that nothing is left.
+func wantOne(t testing.TB, s *heketitest.Server, spec volume.Spec, size volume.Size) {
+	t.Helper()
+	b := newBackend(t, s)
+	all, err := b.List(testContext(t), "lab")
+	if err != nil || len(all) != 1 || all[0].Handle != spec.Handle() || all[0].Size != size {
+		t.Errorf("listed %+v, %v; want one of %d bytes", all, err, size)
+	}
+	left, err := s.Leftovers(testContext(t))
+	// A volume and its bricks, in the database, on the devices and in LVM, and the Gluster volume.
+	if bricks := len(all[0].Bricks); err != nil || len(left) != 1+3*bricks+1 {
+		t.Errorf("there is more or less than one volume (%v):\n%q", err, left)
+	}
+	if err := b.Delete(testContext(t), spec.Handle()); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	checkEmpty(t, s)
+}
+
+// onePool serves one backend, as the controller's wiring does.
+type onePool struct{ b *Backend }
+
+func (p onePool) Names() []string { return []string{p.b.Pool} }
+
+func (p onePool) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
+	if pool != p.b.Pool || name != volume.Heketi {
+		return nil, &volume.Error{Kind: volume.NotFound, Op: "find pool", On: pool}
+	}
+	return p.b, nil
+}
+
+// newService returns the use cases over a backend of its own: a controller
+// that was just started.
+func newService(t testing.TB, s *heketitest.Server, change ...func(*Config)) *lifecycle.Service {
+	t.Helper()
+	return lifecycle.New(onePool{newBackend(t, s, change...)}, slog.New(slog.DiscardHandler))
+}
+
+func writeFile(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
