@@ -160,17 +160,33 @@ func (s *Service) Delete(ctx context.Context, h volume.Handle) error {
 	return backend.Delete(ctx, h)
 }
 
-// Capacity returns what the pool named by the parameters can still take.
+// Capacity returns what the pool named by the parameters can still take; where
+// they name none, what all pools together can.
 func (s *Service) Capacity(ctx context.Context, parameters map[string]string) (volume.Capacity, error) {
-	spec, err := s.Spec("capacity", volume.SizeRange{Required: volume.MiB}, parameters)
+	p, err := volume.ParseParameters(parameters)
 	if err != nil {
 		return volume.Capacity{}, err
 	}
-	backend, err := s.pools.Backend(spec.Parameters.Pool, spec.Parameters.Backend())
-	if err != nil {
-		return volume.Capacity{}, err
+	names := s.pools.Names()
+	if p.Pool != "" {
+		names = []string{p.Pool}
 	}
-	return backend.Capacity(ctx, spec.Parameters.Pool, spec.Parameters)
+	var all volume.Capacity
+	for _, name := range names {
+		backend, err := s.pools.Backend(name, p.Backend())
+		if volume.Is(err, volume.Precondition) && p.Pool == "" {
+			continue // this pool serves no such volumes
+		}
+		if err != nil {
+			return volume.Capacity{}, err
+		}
+		c, err := backend.Capacity(ctx, name, p)
+		if err != nil {
+			return volume.Capacity{}, err
+		}
+		all = all.Plus(c)
+	}
+	return all, nil
 }
 
 // Health returns what is wrong with one volume.

@@ -324,7 +324,8 @@ const (
 	lastWait  = 2 * time.Second
 )
 
-// awaitBricks returns once every brick of the volume is online.
+// awaitBricks returns once every brick of the volume is online. Another look at
+// the volume at the same moment makes glusterd refuse ours; that is no fault.
 func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		var down []string
@@ -332,10 +333,10 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 			down, err = bricksDown(ctx, n, info)
 			return err
 		})
-		if err != nil {
+		if err != nil && !refusedFor(err, gluster.Locked) {
 			return err
 		}
-		if len(down) == 0 {
+		if err == nil && len(down) == 0 {
 			return nil
 		}
 		timer := time.NewTimer(wait)
@@ -344,7 +345,7 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 		case <-ctx.Done():
 			timer.Stop()
 			return &volume.Error{Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
-				Err:  errors.Join(fmt.Errorf("offline: %v", down), context.Cause(ctx)),
+				Err:  errors.Join(fmt.Errorf("offline: %v", down), err, context.Cause(ctx)),
 				Next: "see the brick's log below /var/log/glusterfs/bricks on that node; the call may be repeated"}
 		}
 	}

@@ -23,7 +23,7 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 		return volume.Volume{}, err
 	}
 	defer leave()
-	f, err := b.find(ctx, h, false)
+	f, err := b.find(ctx, h, true)
 	if err == nil {
 		err = f.surely(op, h)
 	}
@@ -67,6 +67,9 @@ func (b *Backend) raise(ctx context.Context, f *found, size volume.Size) error {
 	if err != nil {
 		return err
 	}
+	if err := f.everFits(targets); err != nil {
+		return err
+	}
 	before := map[string]brick.Quota{}
 	nodes := make([]*Node, 0, len(targets))
 	for name, t := range targets {
@@ -86,6 +89,22 @@ func (b *Backend) raise(ctx context.Context, f *found, size volume.Size) error {
 		return errors.Join(err, set(func(name string) brick.Quota { return before[name] }))
 	}
 	return err
+}
+
+// everFits returns OutOfRange where a brick would outgrow the file system on
+// which it lies: deleting other volumes will not help.
+func (f *found) everFits(targets map[string]target) error {
+	for _, name := range sortedKeys(targets) {
+		t := targets[name]
+		for _, r := range f.described[name].Roots {
+			most := max(r.Total, r.Available+r.Committed)
+			if r.Name == t.brick.Ref.Root && t.quota.Bytes > most {
+				return &volume.Error{Kind: volume.OutOfRange, Op: "raise a quota", On: t.brick.gluster(),
+					Err: fmt.Errorf("%d bytes are asked for and root %s/%s promises %d at most", t.quota.Bytes, name, r.Name, most)}
+			}
+		}
+	}
+	return nil
 }
 
 // target is a brick and the quota that it should have.

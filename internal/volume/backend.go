@@ -94,6 +94,19 @@ type Capacity struct {
 	Smallest Size
 }
 
+// Plus returns what two pools can take together.
+func (c Capacity) Plus(other Capacity) Capacity {
+	sum := Capacity{
+		Available: c.Available + other.Available,
+		Largest:   max(c.Largest, other.Largest),
+		Smallest:  min(c.Smallest, other.Smallest),
+	}
+	if c.Smallest == 0 {
+		sum.Smallest = other.Smallest
+	}
+	return sum
+}
+
 // ProblemKind says what is wrong with a volume.
 type ProblemKind string
 
@@ -108,6 +121,11 @@ const (
 	NotStarted   ProblemKind = "NotStarted"   // the volume is stopped: it cannot be mounted
 	Unknown      ProblemKind = "Unknown"      // a part did not answer, so nothing can be said of it
 )
+
+// ProblemKinds returns every kind of problem, for tests that a front end's table is complete.
+func ProblemKinds() []ProblemKind {
+	return []ProblemKind{BrickDown, HealPending, SplitBrain, QuorumLost, QuotaMissing, NearlyFull, NotStarted, Unknown}
+}
 
 // Problem is one thing wrong with a volume.
 type Problem struct {
