@@ -117,7 +117,7 @@ func New(o Options) (*Host, error) {
 	o.TrashEntriesPerSecond = cmp.Or(o.TrashEntriesPerSecond, DefaultTrashEntriesPerSec)
 	o.projectsFile = cmp.Or(o.projectsFile, "/etc/projects")
 	if o.openQuotas == nil {
-		o.openQuotas = func(r *openRoot) quotas { return xfsQuotas{dir: r.self, device: r.mount.source} }
+		o.openQuotas = func(r *openRoot) quotas { return newXFSQuotas(r.self, r.mount) }
 	}
 	if o.after == nil {
 		o.after = func(string) error { return nil }

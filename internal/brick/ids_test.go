@@ -20,6 +20,11 @@ func TestProjectsAreTheSmallestFree(t *testing.T) {
 		t.Errorf("a project in the trash was given out: %d", d)
 	}
 	r.mustEmpty()
+	soon(t, "nothing carries the project any more", func() bool {
+		rec, err := r.opened().quotas.get(FirstProject + 2)
+		must(t, err)
+		return rec.empty()
+	})
 	if e := make("e"); e != FirstProject+2 {
 		t.Errorf("project %d, want the one that became free", e)
 	}
@@ -53,7 +58,7 @@ func TestAdministratorsLimitsAreLeftAlone(t *testing.T) {
 	must(t, q.setLimits(FirstProject+9, Quota{Bytes: volume.MiB})) // an orphan in our range
 	r.restart()
 	r.mustMake(request("v1", 10*volume.MiB))
-	all, err := q.all(1)
+	all, err := r.opened().quotas.all(1)
 	must(t, err)
 	limits := map[uint32]Quota{}
 	for _, rec := range all {

@@ -86,7 +86,7 @@ func (o *openRoot) fit(want InitOptions) error {
 	if want.openQuotas != nil {
 		state, err = want.openQuotas(o).state()
 	} else if o.mount.fileSystem == "xfs" {
-		state, err = xfsQuotas{dir: o.self, device: o.mount.source}.state()
+		state, err = newXFSQuotas(o.self, o.mount).state()
 	}
 	if err != nil {
 		return o.failIO(opInit, "", err)

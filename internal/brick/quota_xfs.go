@@ -75,19 +75,33 @@ type fsAttr struct {
 type xfsQuotas struct {
 	dir    *os.File
 	device string
+	// byDevice leaves the directory out (tests).
+	byDevice bool
+}
+
+func newXFSQuotas(dir *os.File, m mount) xfsQuotas {
+	device := m.source
+	if number, err := blockDevice(device); err != nil || number != m.device {
+		// Such as /dev/root, or a name that only the host's /dev has.
+		device = fmt.Sprintf("/dev/block/%d:%d", unix.Major(m.device), unix.Minor(m.device))
+	}
+	return xfsQuotas{dir: dir, device: device}
 }
 
 func (x xfsQuotas) control(command, id uint32, argument unsafe.Pointer) error {
 	c := uintptr(command<<8 | projectQuota)
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, x.dir.Fd(), c, uintptr(id), uintptr(argument), 0, 0)
-	if errno == unix.ENOSYS && x.device != "" {
+	errno := unix.ENOSYS
+	if !x.byDevice {
+		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL_FD, x.dir.Fd(), c, uintptr(id), uintptr(argument), 0, 0)
+		runtime.KeepAlive(x.dir)
+	}
+	if errno == unix.ENOSYS {
 		path, err := unix.BytePtrFromString(x.device)
 		if err != nil {
 			return err
 		}
 		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL, c, uintptr(unsafe.Pointer(path)), uintptr(id), uintptr(argument), 0, 0)
 	}
-	runtime.KeepAlive(x.dir)
 	if errno != 0 {
 		return errno
 	}

@@ -39,7 +39,8 @@ type Expectation struct {
 // Repaired says what Repair changed on one brick.
 type Repaired struct {
 	Ref Ref
-	// Mark, Project and Limit are true where that was put right.
+	// Mark, Project and Limit are true where that was put right or, in the mark,
+	// brought up to date.
 	Mark, Project, Limit bool
 	// From and To are the limits before and after.
 	From, To Quota
@@ -301,13 +302,30 @@ func (o *openRoot) repairLimit(w Expectation, project uint32, out *Repaired) err
 		return err
 	}
 	out.From, out.To = b.Quota, b.Quota
-	if b.Quota.Bytes >= to.Bytes && (b.Quota.Inodes != 0 || to.Inodes == 0) {
-		return nil
+	if b.Quota.Bytes < to.Bytes || b.Quota.Inodes == 0 && to.Inodes != 0 {
+		to.Bytes = max(to.Bytes, b.Quota.Bytes)
+		if err := o.quotas.setLimits(project, to); err != nil {
+			return err
+		}
+		out.Limit, out.To = true, to
+		if err := o.after(stepRepairLimit); err != nil {
+			return err
+		}
 	}
-	to.Bytes = max(to.Bytes, b.Quota.Bytes)
-	if err := o.quotas.setLimits(project, to); err != nil {
+	return o.recordQuota(dir, out, to)
+}
+
+// recordQuota writes the quota in force to the mark where it is what was
+// expected; a higher one is for whoever is raising it to write.
+func (o *openRoot) recordQuota(dir string, out *Repaired, expected Quota) error {
+	m, err := o.readMark(dir)
+	if err != nil || out.To.Bytes != expected.Bytes || m.Enforce && m.Quota == out.To {
+		return nil // without a mark there is nothing to write it to
+	}
+	m.Quota, m.Enforce = out.To, true
+	if err := o.writeMark(dir, m); err != nil {
 		return err
 	}
-	out.Limit, out.To = true, to
-	return o.after(stepRepairLimit)
+	out.Mark = true
+	return nil
 }

@@ -94,6 +94,19 @@ func TestRepairGivesALostLimitBack(t *testing.T) {
 	r.check()
 }
 
+func TestRepairRaisesWhatIsBelowTheExpectation(t *testing.T) {
+	r := newRig(t)
+	b := r.mustMake(request("v1", 10*volume.MiB))
+	got, err := r.host.Repair(t.Context(), []Expectation{{Ref: b.Ref, Quota: Quota{Bytes: 20 * volume.MiB}}})
+	must(t, err)
+	want := []Repaired{{Ref: b.Ref, Mark: true, Limit: true, From: b.Quota, To: Quota{20 * volume.MiB, 5000}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Repair (-want +got):\n%s", diff)
+	}
+	r.restart()
+	r.check()
+}
+
 func TestRepairNeverLowersALimit(t *testing.T) {
 	r := newRig(t)
 	b := r.mustMake(request("v1", 10*volume.MiB))

@@ -39,14 +39,20 @@ func (r *root) keepEmptying(ctx context.Context) {
 	}
 }
 
-// emptyTrash empties every entry of the trash once. An entry that resists does
-// not keep the others.
+// emptyTrash clears limits that nothing carries any more and empties every entry
+// of the trash once. An entry that resists does not keep the others.
 func (r *root) emptyTrash(ctx context.Context) error {
 	o, done, err := r.begin(ctx, opEmpty)
 	if err != nil {
 		return err
 	}
-	done() // begun only to have the root recovered; emptying needs no turn
+	// A wiped brick's old limit becomes an orphan only when the kernel has freed
+	// the last inode, some time after that was removed: hence again and again.
+	err = o.clearOrphans()
+	done() // emptying itself needs no turn
+	if err != nil {
+		return o.failIO(opEmpty, "", err)
+	}
 	names, err := subdirectories(o.dir, trashDir)
 	if err != nil {
 		return o.failIO(opEmpty, "", err)
