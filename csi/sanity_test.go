@@ -30,11 +30,12 @@ var sanitySkips = map[string]string{
 }
 
 // runSanity runs the whole of csi-sanity, once per test binary (ginkgo allows
-// one suite), and fails where a spec was skipped for any other reason.
-func runSanity(t *testing.T, endpoint string, size int64) {
+// one suite), and fails where a spec was skipped for any other reason. It
+// returns the directory below which volumes were mounted.
+func runSanity(t *testing.T, endpoint string, size int64) (dir string) {
 	t.Helper()
 	config := sanity.NewTestConfig()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	config.TargetPath, config.StagingPath = dir+"/mount", dir+"/staging"
 	config.Address = endpoint
 	config.TestVolumeSize, config.TestVolumeExpandSize = size, 2*size
@@ -55,6 +56,7 @@ func runSanity(t *testing.T, endpoint string, size int64) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.RunSpecs(t, "csi-sanity")
 	context.Finalize()
+	return dir
 }
 
 // handles generates IDs that look like ours but name nothing.
