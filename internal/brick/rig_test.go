@@ -26,9 +26,6 @@ type disk struct {
 	enforces bool
 }
 
-// newDisk makes the disk of a test; the lab puts a real one in its place.
-var newDisk = fakeDisk
-
 const testPool = "pool1"
 
 // reporter is what a rig needs of a *testing.T, a *testing.B or a *rapid.T.

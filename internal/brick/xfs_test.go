@@ -19,7 +19,17 @@ var scratch = flag.String("scratch", "", "directory for the XFS images of the te
 
 const imageSize = 2 << 30
 
-func init() { newDisk = xfsDisk }
+// newDisk makes the disk of a test.
+var newDisk = xfsDisk
+
+// TestMain has the state machine run fewer times than elsewhere: in a guest each
+// takes seconds. The flag itself goes before this.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 func xfsDisk(t testing.TB) disk {
 	t.Helper()
