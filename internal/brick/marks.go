@@ -54,6 +54,11 @@ func (o *openRoot) readMark(dir string) (markFile, error) {
 	return m, nil
 }
 
+// replaceMark is writeMark, and durable when it returns.
+func (o *openRoot) replaceMark(dir string, m markFile) error {
+	return errors.Join(o.writeMark(dir, m), syncDir(o.dir, dir))
+}
+
 // stamp tells whether a mark is still the one that was read. A mark is only
 // ever replaced by another file, so the inode number alone would nearly do.
 type stamp struct {
@@ -116,7 +121,8 @@ func (c *markCache) forget(dir string) {
 	delete(c.marks, dir)
 }
 
-// writeMark writes the mark in a directory such as volumes/NAME, durably.
+// writeMark writes the mark in a directory such as volumes/NAME. The caller
+// makes the directory durable.
 func (o *openRoot) writeMark(dir string, m markFile) error {
 	m.Version = markVersion
 	m.Created = m.Created.UTC()
@@ -126,10 +132,7 @@ func (o *openRoot) writeMark(dir string, m markFile) error {
 	}
 	defer below.Close()
 	o.marks.forget(dir)
-	if err := writeJSON(below, markName, m); err != nil {
-		return err
-	}
-	return syncDir(below, ".")
+	return writeJSON(below, markName, m)
 }
 
 // missing reports whether an error says that there is no such file or brick.

@@ -163,7 +163,7 @@ func (o *openRoot) repairProject(w Expectation, out *Repaired) (uint32, error) {
 	m, err := o.readMark(dir)
 	if err != nil && w.Mark != nil {
 		m = markFile{Mark: *w.Mark, Quota: w.Quota, Enforce: w.Quota.Bytes > 0}
-		if err := o.writeMark(dir, m); err != nil {
+		if err := o.replaceMark(dir, m); err != nil {
 			return 0, err
 		}
 		out.Mark = true
@@ -323,7 +323,7 @@ func (o *openRoot) recordQuota(dir string, out *Repaired, expected Quota) error 
 		return nil // without a mark there is nothing to write it to
 	}
 	m.Quota, m.Enforce = out.To, true
-	if err := o.writeMark(dir, m); err != nil {
+	if err := o.replaceMark(dir, m); err != nil {
 		return err
 	}
 	out.Mark = true

@@ -64,7 +64,7 @@ func (o *openRoot) setQuota(name string, q Quota) (Brick, error) {
 		return Brick{}, err
 	}
 	m.Quota, m.Enforce = q, true
-	if err := o.writeMark(path.Join(volumesDir, name), m); err != nil {
+	if err := o.replaceMark(path.Join(volumesDir, name), m); err != nil {
 		return Brick{}, err
 	}
 	if err := o.after(stepNewMark); err != nil {
