@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -60,9 +61,17 @@ func NewCLI(o Options) (*CLI, error) {
 		if strings.HasPrefix(command, "-") || strings.ContainsAny(command, "\x00\n") {
 			return nil, volume.NewFieldError("command", o.Command, "the name or the path of a program")
 		}
-		c.runner = execRunner{command: command, socket: cmp.Or(o.Socket, defaultSocket)}
+		c.runner = &execRunner{command: command, socket: cmp.Or(o.Socket, defaultSocket)}
 	}
 	return c, nil
+}
+
+// Close ends processes that are kept for the next command. The CLI can be used
+// again after it.
+func (c *CLI) Close() {
+	if r, ok := c.runner.(*execRunner); ok {
+		r.sessions.close()
+	}
 }
 
 // run runs gluster once. name is how errors call what was asked.
@@ -81,8 +90,7 @@ func (c *CLI) run(ctx context.Context, name string, call Call) (Output, error) {
 			Text: fmt.Sprintf("no answer: %v; what it began may still be under way in glusterd", cause),
 		}
 	}
-	var refusal *Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Error](err); ok {
 		refusal.Command = name
 		return out, refusal
 	}
@@ -99,37 +107,21 @@ func (c *CLI) flags() []string {
 
 // ask runs one command and returns its answer.
 func (c *CLI) ask(ctx context.Context, name string, words ...string) ([]byte, error) {
-	// After "--" no word is taken for a flag, whatever it begins with.
-	args := append(append(c.flags(), "--"), words...)
-	out, err := c.run(ctx, name, Call{Args: args})
-	if err != nil {
-		return nil, err
-	}
-	answers, err := take(name, out, 1)
+	answers, err := c.askEach(ctx, name, words)
 	if err != nil {
 		return nil, err
 	}
 	return answers[0], nil
 }
 
-// askEach runs several commands in one process, which saves its start a
-// command, and returns their answers. The lines must not be longer than
-// maxLine: gluster cuts there.
-func (c *CLI) askEach(ctx context.Context, name string, lines ...string) ([][]byte, error) {
-	for _, l := range lines {
-		if len(l) > maxLine {
-			return nil, &volume.Error{Kind: volume.Internal, Op: "run gluster " + name, Err: fmt.Errorf("a line of %d bytes", len(l))}
-		}
-	}
-	out, err := c.run(ctx, name, Call{Args: c.flags(), Stdin: strings.Join(lines, "\n") + "\n"})
+// askEach runs several commands and returns their answers.
+func (c *CLI) askEach(ctx context.Context, name string, commands ...[]string) ([][]byte, error) {
+	out, err := c.run(ctx, name, Call{Flags: c.flags(), Commands: commands})
 	if err != nil {
 		return nil, err
 	}
-	return take(name, out, len(lines))
+	return take(name, out, len(commands))
 }
-
-// maxLine is the longest line that gluster reads (CMDBUFSIZ, with its end).
-const maxLine = 1022
 
 // take takes the answers out of what a run printed. A run that printed anything
 // else failed, whatever its answers say. The exit code says no more than they
@@ -139,13 +131,17 @@ func take(name string, out Output, want int) ([][]byte, error) {
 	if err == nil && stray == "" {
 		return answers, nil
 	}
-	if len(answers) == 0 && stray == "" {
+	if stray == "" {
 		stray = strings.TrimSpace(string(out.Stderr))
 	}
-	if stray == "" {
-		return nil, unreadable(name, err)
+	switch {
+	case stray != "":
+		return nil, refused(name, 0, stray)
+	case len(bytes.TrimSpace(out.Stdout)) == 0:
+		return nil, &Error{Reason: DaemonDown, Command: name, Text: fmt.Sprintf(
+			"it ended without an answer (exit code %d): glusterd went away meanwhile, the outcome is unknown", out.ExitCode)}
 	}
-	return nil, refused(name, 0, stray)
+	return nil, unreadable(name, err)
 }
 
 // change runs a command that changes something.
@@ -239,7 +235,7 @@ func (c *CLI) Volume(ctx context.Context, name string) (Volume, error) {
 // is asked for by name.
 func (c *CLI) Volumes(ctx context.Context) ([]Volume, error) {
 	const called = "volume info"
-	answers, err := c.askEach(ctx, called, called, "volume list")
+	answers, err := c.askEach(ctx, called, []string{"volume", "info"}, []string{"volume", "list"})
 	if err != nil {
 		return nil, err
 	}
@@ -275,22 +271,21 @@ func (c *CLI) named(ctx context.Context, names []string) ([]Volume, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	lines := make([]string, len(names))
+	commands := make([][]string, len(names))
 	for i, name := range names {
 		if err := checkName(name); err != nil {
 			return nil, unreadable("volume list", err)
 		}
-		lines[i] = "volume info " + name
+		commands[i] = []string{"volume", "info", name}
 	}
-	answers, err := c.askEach(ctx, "volume info", lines...)
+	answers, err := c.askEach(ctx, "volume info", commands...)
 	if err != nil {
 		return nil, err
 	}
 	volumes := make([]Volume, 0, len(names))
 	for i, name := range names {
-		v, err := parseVolume(lines[i], name, answers[i])
-		var refusal *Error
-		if errors.As(err, &refusal) && refusal.Reason == NotFound {
+		v, err := parseVolume("volume info "+name, name, answers[i])
+		if refusal, ok := errors.AsType[*Error](err); ok && refusal.Reason == NotFound {
 			continue
 		}
 		if err != nil {
@@ -320,7 +315,8 @@ func (c *CLI) VolumeStatus(ctx context.Context, name string) ([]BrickStatus, err
 		return nil, err
 	}
 	status, info := "volume status "+name+" detail", "volume info "+name
-	answers, err := c.askEach(ctx, status, status, info)
+	answers, err := c.askEach(ctx, status,
+		[]string{"volume", "status", name, "detail"}, []string{"volume", "info", name})
 	if err != nil {
 		return nil, err
 	}
@@ -341,16 +337,30 @@ func (c *CLI) HealInfo(ctx context.Context, name string) ([]BrickHeal, error) {
 		return nil, err
 	}
 	called := "volume heal " + name + " info summary"
-	data, err := c.ask(ctx, called, "volume", "heal", name, "info", "summary")
+	out, err := c.run(ctx, called, Call{
+		Flags: c.flags(), Commands: [][]string{{"volume", "heal", name, "info", "summary"}}, Alone: true,
+	})
 	if err != nil {
 		return nil, err
 	}
-	heals, err := parseHeal(called, data)
-	var refusal *Error
-	if errors.As(err, &refusal) && strings.Contains(refusal.Text, keepsNoCopies) {
-		return nil, nil
+	answers, err := take(called, out, 1)
+	if err != nil {
+		return nil, err
 	}
-	return heals, err
+	heals, err := parseHeal(called, answers[0])
+	refusal, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return heals, err
+	case strings.Contains(refusal.Text, keepsNoCopies):
+		return nil, nil
+	case refusal.Reason == NotStarted:
+		// It says the same of a volume that runs without a single brick.
+		if v, err := c.Volume(ctx, name); err == nil && v.Status == StatusStarted {
+			refusal.Reason = BricksDown
+		}
+	}
+	return nil, refusal
 }
 
 // Peers implements Cluster.
@@ -367,7 +377,7 @@ func (c *CLI) Peers(ctx context.Context) ([]Peer, error) {
 // no daemon.
 func (c *CLI) Version(ctx context.Context) (string, error) {
 	const called = "--version"
-	out, err := c.run(ctx, called, Call{Args: []string{called}})
+	out, err := c.run(ctx, called, Call{Flags: []string{called}})
 	if err != nil {
 		return "", err
 	}

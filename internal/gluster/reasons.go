@@ -91,7 +91,7 @@ const maxText = 1024
 // refused makes the error of a command that gluster refused.
 func refused(command string, errno int, text string) *Error {
 	// What follows the usage line is the same for every fault.
-	text, _, _ = strings.Cut(text, "\nUsage:")
+	text, _, _ = strings.Cut("\n"+text, "\nUsage:")
 	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?")
 	reason := reasonOf(errno, text)
 	if text == "" {
