@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	client "github.com/heketi/heketi/client/api/go-client"
 	"github.com/heketi/heketi/pkg/glusterfs/api"
@@ -21,6 +22,8 @@ type task struct {
 	handle volume.Handle
 	// login is who asks.
 	login login
+	// hasty has what runs on the volume not waited for.
+	hasty bool
 	// clusters are those in which a volume of another owner is in the way.
 	clusters []string
 	// next returns nil where nothing is left to do, or what heketi is asked for.
@@ -37,6 +40,9 @@ type change struct {
 // nobody looks again.
 var errMoved = &volume.Error{Kind: volume.Busy, Err: errors.New("the volume changed in the meantime"), Next: "repeat the call"}
 
+// errHasty is why a hasty task does not wait.
+var errHasty = errors.New("it is not waited for")
+
 // converge carries a task out: it reads heketi's database, waits for what runs
 // on the volume, clears away what was left half done, asks for the next change,
 // and begins anew until there is none. So a call that is repeated, or comes
@@ -52,9 +58,12 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 		}
 		f := v.find(t.handle, t.clusters)
 		if f.pending && f.operation.running() {
-			if err := pause.wait(ctx); err != nil {
-				return &volume.Error{Kind: volume.Busy, Op: t.op, On: on,
-					Err: fmt.Errorf("heketi is at work on it (%s %s): %w", f.operation.Type, f.operation.ID, err), Next: ownWork}
+			err := errHasty
+			if !t.hasty {
+				err = pause.wait(ctx)
+			}
+			if err != nil {
+				return f.operation.busy(t.op, on, err)
 			}
 			continue
 		}
@@ -87,6 +96,21 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 				Err: fmt.Errorf("heketi said %d times that it was done, and its database does not show it", asked), Next: seeLog}
 		}
 	}
+}
+
+// longAgo is after how long an operation is suspected to be one that heketi has
+// lost: it could not write down that it was done, because its disk was full.
+const longAgo = 15 * time.Minute
+
+// busy is the answer while heketi is at work.
+func (o operationEntry) busy(op, on string, why error) error {
+	since := time.Unix(o.Timestamp, 0).UTC()
+	e := &volume.Error{Kind: volume.Busy, Op: op, On: on, Next: ownWork,
+		Err: fmt.Errorf("heketi is at work on it (%s %s, since %s): %w", o.Type, o.ID, since.Format(time.RFC3339), why)}
+	if time.Since(since) > longAgo {
+		e.Next = "if heketi-cli server operations list does not show it in flight, heketi has lost it: see its disk and its log, and restart it; then repeat the call"
+	}
+	return e
 }
 
 // ask asks heketi for a change when its turn has come, if the volume still is

@@ -12,7 +12,7 @@ import (
 // Delete implements volume.Backend.
 func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	const op = "delete volume"
-	return b.change(ctx, op, h, func(ctx context.Context, _ *view, f found) (*change, error) {
+	return b.change(ctx, task{op: op, handle: h}, func(ctx context.Context, _ *view, f found) (*change, error) {
 		if f.id == "" {
 			if err := f.refuseForeign(op, b.on(h), volume.Precondition); err != nil {
 				return nil, err
@@ -27,9 +27,11 @@ func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 
 // Undo implements volume.Backend. What an interrupted Create left is cleared
 // away by converge; so when it comes to us there is nothing, or a whole volume.
+// What runs is not waited for: it is another caller's, or will be found by the
+// next call.
 func (b *Backend) Undo(ctx context.Context, h volume.Handle) error {
 	const op = "undo the creation"
-	return b.change(ctx, op, h, func(_ context.Context, _ *view, f found) (*change, error) {
+	return b.change(ctx, task{op: op, handle: h, hasty: true}, func(_ context.Context, _ *view, f found) (*change, error) {
 		if f.id != "" {
 			return nil, &volume.Error{Kind: volume.Precondition, Op: op, On: b.on(h), Err: errors.New("it is not an unfinished volume of ours")}
 		}
@@ -38,12 +40,13 @@ func (b *Backend) Undo(ctx context.Context, h volume.Handle) error {
 }
 
 // change carries a task out under the pool's own credentials.
-func (b *Backend) change(ctx context.Context, op string, h volume.Handle, next func(ctx context.Context, v *view, f found) (*change, error)) error {
+func (b *Backend) change(ctx context.Context, t task, next func(ctx context.Context, v *view, f found) (*change, error)) error {
 	ctx, cancel := hurry(ctx)
 	defer cancel()
 	l, err := b.poolLogin(ctx)
 	if err != nil {
 		return err
 	}
-	return b.converge(ctx, task{op: op, handle: h, login: l, clusters: b.ClusterIDs, next: next})
+	t.login, t.clusters, t.next = l, b.ClusterIDs, next
+	return b.converge(ctx, t)
 }

@@ -51,6 +51,7 @@ var rules = []rule{
 	{0, "contains other items", volume.Busy, "heketi has an operation pending on it: heketi-cli server operations list"},
 	{0, "server handling too many operations", volume.Busy, "repeat the call later"},
 	{0, "limit is", volume.Exhausted, "heketi allows no more volumes in a cluster (max_volumes_per_cluster): delete some or add a cluster"},
+	{0, "no space left on device", volume.Unavailable, "a file system is full, heketi's or a storage node's root: make room there"},
 	{0, "no space", volume.Exhausted, addRoom},
 	{0, "out of space", volume.Exhausted, addRoom},
 	{0, "maximum number of bricks", volume.Exhausted, addRoom},
@@ -77,13 +78,16 @@ func (b *Backend) explain(x *exchange, op, on string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *volume.Error
+	var known interface{ ErrorKind() volume.Kind }
 	if errors.As(err, &known) {
 		return err
 	}
 	e := &volume.Error{Kind: volume.Unavailable, Op: op, On: on, Next: seeLog}
 	text := x.clean(err.Error())
+	var slow slowError
 	switch {
+	case errors.As(err, &slow):
+		e.Err = slow
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		e.Err = fmt.Errorf("its time is over: %w", contextError(err))
 		if x.taken {

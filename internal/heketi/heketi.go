@@ -129,7 +129,7 @@ func New(c Config, log *slog.Logger) (*Backend, error) {
 		gate:   newGate(),
 		log:    log.With("pool", c.Pool, "heketi", base.String()),
 	}
-	b.views = &views{fetch: b.fetchView, timeout: c.Timing.Request}
+	b.views = &views{fetch: b.fetchView, timeout: 2 * c.Timing.Request}
 	return b, nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +182,7 @@ func (b *Backend) perform(ctx context.Context, hc *http.Client, x *exchange, r *
 // free again and the client cannot wait for a body that never ends.
 func (b *Backend) once(ctx context.Context, hc *http.Client, x *exchange, r *http.Request) (*http.Response, error) {
 	x.status = 0
-	ctx, cancel := context.WithTimeoutCause(ctx, b.Timing.Request, fmt.Errorf("no answer within %v", b.Timing.Request))
+	ctx, cancel := context.WithTimeoutCause(ctx, b.Timing.Request, slowError(b.Timing.Request))
 	defer cancel()
 	send := r.Clone(ctx)
 	if r.GetBody != nil {
@@ -216,10 +215,16 @@ func (b *Backend) once(ctx context.Context, hc *http.Client, x *exchange, r *htt
 	return answer, nil
 }
 
+// slowError says that heketi was too slow, not that the caller's time is over.
+type slowError time.Duration
+
+// Error names the time that heketi had.
+func (e slowError) Error() string { return "no answer within " + time.Duration(e).String() }
+
 // becauseOf returns why the context ended, where that is what went wrong.
 func becauseOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && !strings.Contains(err.Error(), cause.Error()) {
-		return fmt.Errorf("%w: %w", cause, err)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return err
 }
