@@ -28,6 +28,9 @@ func (p *StoragePool) SetDefaults() {
 	if p.Spec.MaxOperations == 0 {
 		p.Spec.MaxOperations = DefaultMaxOperations
 	}
+	if h := p.Spec.Heketi; h != nil {
+		h.setDefaults()
+	}
 	for i := range p.Spec.Nodes {
 		n := &p.Spec.Nodes[i]
 		if n.Agent == "" && n.Address != "" {
@@ -69,8 +72,11 @@ func (p *StoragePool) Validate() []FieldFault {
 			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or a network such as 10.0.0.0/8 without host bits")
 		}
 	}
-	if n := len(p.Spec.Nodes); n < 1 || n > MaxNodes {
-		bad("spec.nodes", strconv.Itoa(n)+" nodes", fmt.Sprintf("1 to %d nodes", MaxNodes))
+	if h := p.Spec.Heketi; h != nil {
+		h.validate("spec.heketi", bad)
+	}
+	if n := len(p.Spec.Nodes); n < 1 && p.Spec.Heketi == nil || n > MaxNodes {
+		bad("spec.nodes", strconv.Itoa(n)+" nodes", fmt.Sprintf("1 to %d nodes, or none where there is a heketi", MaxNodes))
 		return faults
 	}
 	p.validateNodes(bad)
