@@ -148,7 +148,7 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csipb.GetCapacityRequ
 	if err := absent("accessible_topology", len(req.GetAccessibleTopology().GetSegments()) > 0, "this driver has no topology"); err != nil {
 		return nil, err
 	}
-	if list := req.GetVolumeCapabilities(); len(list) > 0 && checkCapabilities(list) != nil {
+	if list := req.GetVolumeCapabilities(); len(list) > 0 && !areServed(list) {
 		return &csipb.GetCapacityResponse{}, nil // of what cannot be made there is room for none
 	}
 	room, err := c.volumes.Capacity(ctx, req.GetParameters())
@@ -201,8 +201,8 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, req *csipb.
 	if err != nil {
 		return nil, err
 	}
-	if why := c.confirm(v, req); why != nil {
-		return &csipb.ValidateVolumeCapabilitiesResponse{Message: why.Error()}, nil
+	if objection := c.objection(v, req); objection != "" {
+		return &csipb.ValidateVolumeCapabilitiesResponse{Message: objection}, nil
 	}
 	return &csipb.ValidateVolumeCapabilitiesResponse{Confirmed: &csipb.ValidateVolumeCapabilitiesResponse_Confirmed{
 		VolumeContext:      req.GetVolumeContext(),
@@ -211,7 +211,14 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, req *csipb.
 	}}, nil
 }
 
-// confirm returns why the volume is not what the request takes it for, or nil.
+// objection says why the volume is not what the request takes it for, or nothing.
+func (c *Controller) objection(v volume.Volume, req *csipb.ValidateVolumeCapabilitiesRequest) string {
+	if err := c.confirm(v, req); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 func (c *Controller) confirm(v volume.Volume, req *csipb.ValidateVolumeCapabilitiesRequest) error {
 	err := firstError(
 		checkCapabilities(req.GetVolumeCapabilities()),

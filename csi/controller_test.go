@@ -64,18 +64,22 @@ var badCreates = []refused{
 	{"no MiB in range", capacity(1, 2), codes.OutOfRange, ""},
 	{"no capabilities", func(r *csipb.CreateVolumeRequest) { r.VolumeCapabilities = nil }, codes.InvalidArgument, "volume_capabilities"},
 	{"empty capability", withCapability(&csipb.VolumeCapability{}), codes.InvalidArgument, "volume_capabilities[1].access_type"},
-	{"block", withCapability(&csipb.VolumeCapability{AccessType: &csipb.VolumeCapability_Block{Block: &csipb.VolumeCapability_BlockVolume{}},
-		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter}}), codes.InvalidArgument, "block"},
+	{"block", withCapability(&csipb.VolumeCapability{
+		AccessType: &csipb.VolumeCapability_Block{Block: &csipb.VolumeCapability_BlockVolume{}},
+		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter},
+	}), codes.InvalidArgument, "block"},
 	{"no mode", withCapability(capability(csipb.VolumeCapability_AccessMode_UNKNOWN)), codes.InvalidArgument, "access_mode"},
 	{"mode of the future", withCapability(capability(99)), codes.InvalidArgument, "access_mode"},
 	{"mount flag", withCapability(capability(multiWriter, "log-file=/etc/passwd")), codes.InvalidArgument, "mount_flags"},
 	{"mount flag injection", withCapability(capability(multiWriter, "ro,xlator-option=*.x=y")), codes.InvalidArgument, "mount_flags"},
 	{"file system type", withCapability(&csipb.VolumeCapability{
 		AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{FsType: "ext4"}},
-		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter}}), codes.InvalidArgument, "fs_type"},
+		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter},
+	}), codes.InvalidArgument, "fs_type"},
 	{"mount group", withCapability(&csipb.VolumeCapability{
 		AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{VolumeMountGroup: "0"}},
-		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter}}), codes.InvalidArgument, "volume_mount_group"},
+		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter},
+	}), codes.InvalidArgument, "volume_mount_group"},
 	{"misspelt key", parameter("volumtype", "none"), codes.InvalidArgument, "did you mean volumetype"},
 	{"bad type", parameter("volumetype", "replicate:1"), codes.InvalidArgument, "parameters.volumetype"},
 	{"option injection", parameter("volumeoptions", "performance.x on\nauth.allow *"), codes.InvalidArgument, "parameters.volumeoptions"},
@@ -215,7 +219,8 @@ func TestValidate(t *testing.T) {
 		{"unknown parameter", []*csipb.VolumeCapability{capability(multiWriter)}, nil, map[string]string{"x": "y"}, false, "parameters"},
 	} {
 		resp, err := d.controller.ValidateVolumeCapabilities(testContext(t), &csipb.ValidateVolumeCapabilitiesRequest{
-			VolumeId: v.GetVolumeId(), VolumeCapabilities: c.caps, VolumeContext: c.context, Parameters: c.params})
+			VolumeId: v.GetVolumeId(), VolumeCapabilities: c.caps, VolumeContext: c.context, Parameters: c.params,
+		})
 		if err != nil || (resp.GetConfirmed() != nil) != c.confirmed || !strings.Contains(resp.GetMessage(), c.says) {
 			t.Errorf("%s: got %v, %v", c.name, resp, err)
 		}

@@ -90,9 +90,9 @@ var healthOf = map[volume.ProblemKind]csipb.VolumeHealthErrorType{
 // and reason once a volume, so problems of one kind share an entry.
 func toHealth(h volume.Health) *csipb.VolumeHealth {
 	out := &csipb.VolumeHealth{VolumeId: h.Handle.String()}
-	entries := map[volume.ProblemKind]*csipb.VolumeHealth_VolumeHealthEntry{}
+	entries := map[string]*csipb.VolumeHealth_VolumeHealthEntry{}
 	for _, p := range h.Problems {
-		if e, there := entries[p.Kind]; there {
+		if e, there := entries[string(p.Kind)]; there {
 			e.Message += "; " + p.Detail
 			continue
 		}
@@ -101,7 +101,7 @@ func toHealth(h volume.Health) *csipb.VolumeHealth {
 			status = csipb.VolumeHealthErrorType_DEGRADED
 		}
 		e := &csipb.VolumeHealth_VolumeHealthEntry{Status: status, Reason: string(p.Kind), Message: p.Detail}
-		entries[p.Kind] = e
+		entries[string(p.Kind)] = e
 		out.HealthStatuses = append(out.HealthStatuses, e)
 	}
 	return out

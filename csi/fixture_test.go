@@ -101,7 +101,7 @@ func (d *driver) serve(t *testing.T, controller *Controller, mounts mount.Mounte
 // serve runs a server until the test ends, and returns a connection to it.
 func serve(t *testing.T, o ServerOptions) *grpc.ClientConn {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	s, err := NewServer(ctx, o)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func dialSocket(t *testing.T, path string) *grpc.ClientConn {
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // cleanups use it too
 	t.Cleanup(cancel)
 	return ctx
 }

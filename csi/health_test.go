@@ -17,8 +17,11 @@ import (
 func TestHealthIsConverted(t *testing.T) {
 	h := volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "v"}
 	got := toHealth(volume.Health{Handle: h, Problems: []volume.Problem{
-		{Kind: volume.BrickDown, Detail: "n1"}, {Kind: volume.SplitBrain, Detail: "2 files"}, {Kind: volume.BrickDown, Detail: "n2"},
-		{Kind: volume.QuorumLost, Detail: "1 of 3"}, {Kind: "NewProblem", Detail: "of another version"},
+		{Kind: volume.BrickDown, Detail: "n1"},
+		{Kind: volume.SplitBrain, Detail: "2 files"},
+		{Kind: volume.BrickDown, Detail: "n2"},
+		{Kind: volume.QuorumLost, Detail: "1 of 3"},
+		{Kind: "NewProblem", Detail: "of another version"},
 	}})
 	want := &csipb.VolumeHealth{VolumeId: h.String(), HealthStatuses: []*csipb.VolumeHealth_VolumeHealthEntry{
 		{Status: csipb.VolumeHealthErrorType_DEGRADED, Reason: "BrickDown", Message: "n1; n2"},

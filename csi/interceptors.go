@@ -43,11 +43,9 @@ func RequestID(ctx context.Context) string {
 // withRequestID takes the caller's request ID, or makes one, and passes it on
 // to whatever the handler calls.
 func withRequestID(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	id := ""
+	id := rand.Text()[:16]
 	if given := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(given) == 1 && isRequestID(given[0]) {
 		id = given[0]
-	} else {
-		id = rand.Text()[:16]
 	}
 	ctx = context.WithValue(ctx, requestIDContextKey{}, id)
 	return next(metadata.AppendToOutgoingContext(ctx, requestIDKey, id), req)
@@ -123,8 +121,10 @@ func withoutPanics(log *slog.Logger) grpc.UnaryServerInterceptor {
 			if p := recover(); p != nil {
 				log.ErrorContext(ctx, "panic", "method", methodName(info.FullMethod), "request_id", RequestID(ctx),
 					"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				resp, err = nil, &volume.Error{Kind: volume.Internal, Op: methodName(info.FullMethod),
-					Err: fmt.Errorf("a fault in this program"), Next: "report it with the log of request " + RequestID(ctx)}
+				resp, err = nil, &volume.Error{
+					Kind: volume.Internal, Op: methodName(info.FullMethod),
+					Err: fmt.Errorf("a fault in this program"), Next: "report it with the log of request " + RequestID(ctx),
+				}
 			}
 		}()
 		return next(ctx, req)

@@ -57,7 +57,8 @@ func newLabBackend(t *testing.T) *plain.Backend {
 	p := pools[0]
 	dir := filepath.Join(lab.Current().CertsDir(), "controller")
 	dialer, err := agent.NewDialer(agent.DialOptions{Pool: p.Name, TLS: agent.TLSFiles{
-		CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}})
+		CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key"),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func onNodes(t *testing.T) []string {
 	t.Helper()
 	var all []string
 	for _, n := range lab.Current().Nodes() {
-		out, err := lab.Current().Exec(context.Background(), n.Name, "sh", "-c",
+		out, err := lab.Current().Exec(context.WithoutCancel(t.Context()), n.Name, "sh", "-c",
 			"gluster --mode=script volume list 2>&1 | grep -v 'No volumes present'; "+
 				"ls -A /bricks/root1/volumes /bricks/root1/trash 2>&1; xfs_quota -x -c 'report -p -n -N' /bricks/root1 | awk '$4 > 0 {print $1, $4}'")
 		if err != nil {

@@ -90,7 +90,7 @@ func (w *worker) testGroup(t *testing.T) {
 func openWay(t *testing.T, dir string) {
 	t.Helper()
 	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // a test's own directory
+		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +147,8 @@ func (w *worker) testSize(t *testing.T) {
 		t.Errorf("filled %d bytes, then %v; want at most 64 MiB, then ENOSPC or EDQUOT", size, err)
 	}
 	grown, err := w.controller.ControllerExpandVolume(testContext(t), &csipb.ControllerExpandVolumeRequest{
-		VolumeId: w.volume.GetVolumeId(), CapacityRange: &csipb.CapacityRange{RequiredBytes: 128 << 20}})
+		VolumeId: w.volume.GetVolumeId(), CapacityRange: &csipb.CapacityRange{RequiredBytes: 128 << 20},
+	})
 	if err != nil || grown.GetCapacityBytes() != 128<<20 {
 		t.Fatalf("expand: %v, %v", grown, err)
 	}

@@ -80,9 +80,11 @@ func (n *Node) publish(ctx context.Context, p publishing) error {
 	}
 	if p.access.once() {
 		if other, shown := shownElsewhere(table, p); shown {
-			return &volume.Error{Kind: volume.Precondition, Op: op, On: place(p.handle, p.target),
+			return &volume.Error{
+				Kind: volume.Precondition, Op: op, On: place(p.handle, p.target),
 				Err:  fmt.Errorf("access mode %v allows one path on a node, and the volume is published at %s", p.access.mode, other),
-				Next: "end the pod that uses it, or use an access mode for several pods"}
+				Next: "end the pod that uses it, or use an access mode for several pods",
+			}
 		}
 	}
 	if done, err := n.published(ctx, table, p); done || err != nil {
@@ -107,8 +109,10 @@ func (n *Node) requireStaged(ctx context.Context, p publishing) error {
 		return err
 	}
 	if !mounted || m.Volume() != p.handle.Name {
-		return &volume.Error{Kind: volume.Precondition, Op: "publish volume", On: place(p.handle, p.path),
-			Err: errors.New("the volume is not staged there"), Next: "call NodeStageVolume first"}
+		return &volume.Error{
+			Kind: volume.Precondition, Op: "publish volume", On: place(p.handle, p.path),
+			Err: errors.New("the volume is not staged there"), Next: "call NodeStageVolume first",
+		}
 	}
 	return nil
 }
@@ -162,8 +166,10 @@ func (n *Node) unmount(ctx context.Context, h volume.Handle, path string) error 
 			if ended > 0 {
 				return nil // ours is gone from there; what it covered is not ours
 			}
-			return &volume.Error{Kind: volume.Precondition, Op: "unmount volume", On: place(h, path), Err: fmt.Errorf("%w: %s", errForeign, m.Source),
-				Next: "see what it is: findmnt " + path}
+			return &volume.Error{
+				Kind: volume.Precondition, Op: "unmount volume", On: place(h, path), Err: fmt.Errorf("%w: %s", errForeign, m.Source),
+				Next: "see what it is: findmnt " + path,
+			}
 		}
 		if err := n.mounts.Unmount(ctx, path); err != nil {
 			return err

@@ -59,8 +59,10 @@ func parsePublish(req *csipb.NodePublishVolumeRequest) (publishing, error) {
 		return publishing{}, err
 	}
 	if req.GetStagingTargetPath() == "" {
-		return publishing{}, &volume.Error{Kind: volume.Precondition, Op: "publish volume", On: req.GetVolumeId(),
-			Err: given("staging_target_path", ""), Next: "call NodeStageVolume first"}
+		return publishing{}, &volume.Error{
+			Kind: volume.Precondition, Op: "publish volume", On: req.GetVolumeId(),
+			Err: given("staging_target_path", ""), Next: "call NodeStageVolume first",
+		}
 	}
 	s, err := parseStaging(req.GetVolumeId(), req.GetStagingTargetPath(), req.GetVolumeCapability(), req.GetVolumeContext())
 	if err != nil {

@@ -49,13 +49,17 @@ func newWorker(t *testing.T) *worker {
 func (w *worker) path(name string) string { return filepath.Join(w.dir, name) }
 
 func (w *worker) stageRequest() *csipb.NodeStageVolumeRequest {
-	return &csipb.NodeStageVolumeRequest{VolumeId: w.volume.GetVolumeId(), StagingTargetPath: w.staging,
-		VolumeCapability: capability(podsMode), VolumeContext: w.volume.GetVolumeContext()}
+	return &csipb.NodeStageVolumeRequest{
+		VolumeId: w.volume.GetVolumeId(), StagingTargetPath: w.staging,
+		VolumeCapability: capability(podsMode), VolumeContext: w.volume.GetVolumeContext(),
+	}
 }
 
 func (w *worker) publishRequest(pod string) *csipb.NodePublishVolumeRequest {
-	return &csipb.NodePublishVolumeRequest{VolumeId: w.volume.GetVolumeId(), StagingTargetPath: w.staging, TargetPath: w.path(pod),
-		VolumeCapability: capability(podsMode), VolumeContext: w.volume.GetVolumeContext()}
+	return &csipb.NodePublishVolumeRequest{
+		VolumeId: w.volume.GetVolumeId(), StagingTargetPath: w.staging, TargetPath: w.path(pod),
+		VolumeCapability: capability(podsMode), VolumeContext: w.volume.GetVolumeContext(),
+	}
 }
 
 func (w *worker) stage(change ...func(*csipb.NodeStageVolumeRequest)) error {
@@ -278,7 +282,7 @@ func TestHostileNodeRequests(t *testing.T) {
 		w.want("unstage at "+path, err, codes.InvalidArgument)
 	}
 	for key, value := range map[string]string{
-		"servers": "-oroot", "volume": "other", "gid": "-1", "log-file": "/etc/passwd", "servers ": "n1",
+		"servers": "-oroot", "volume": "other", "gid": "-1", "log-file": "/etc/passwd", "Servers": "n1",
 	} {
 		context := maps.Clone(w.volume.GetVolumeContext())
 		context[key] = value
@@ -339,7 +343,8 @@ func TestNodeStatsAndExpand(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if _, err := w.controller.ControllerExpandVolume(testContext(t), &csipb.ControllerExpandVolumeRequest{
-		VolumeId: w.volume.GetVolumeId(), CapacityRange: &csipb.CapacityRange{RequiredBytes: 2 << 30}}); err != nil {
+		VolumeId: w.volume.GetVolumeId(), CapacityRange: &csipb.CapacityRange{RequiredBytes: 2 << 30},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]*csipb.CapacityRange{"no size": nil, "size": {RequiredBytes: 2 << 30}} {

@@ -125,7 +125,7 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
 		var modeErr error
 		// On Linux the mode of an unbound socket becomes that of its file.
-		err := conn.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) }) //nolint:gosec // a descriptor fits an int
+		err := conn.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
 		return errors.Join(err, modeErr)
 	}}
 	return config.Listen(ctx, "unix", path)

@@ -25,8 +25,10 @@ func TestNoSecretIsLogged(t *testing.T) {
 	_, _ = d.controller.DeleteVolume(ctx, &csipb.DeleteVolumeRequest{VolumeId: "bl1.plain.lab.x", Secrets: secrets})
 	_, _ = d.controller.ControllerExpandVolume(ctx, &csipb.ControllerExpandVolumeRequest{VolumeId: "x", Secrets: secrets})
 	_, _ = d.controller.ValidateVolumeCapabilities(ctx, &csipb.ValidateVolumeCapabilitiesRequest{VolumeId: "x", Secrets: secrets, Parameters: create.GetParameters()})
-	_, _ = d.node.NodeStageVolume(ctx, &csipb.NodeStageVolumeRequest{VolumeId: "x", Secrets: secrets,
-		VolumeContext: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": hush}})
+	_, _ = d.node.NodeStageVolume(ctx, &csipb.NodeStageVolumeRequest{
+		VolumeId: "x", Secrets: secrets,
+		VolumeContext: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": hush},
+	})
 	_, _ = d.node.NodePublishVolume(ctx, &csipb.NodePublishVolumeRequest{VolumeId: "x", Secrets: secrets})
 	log := d.log.String()
 	if strings.Contains(log, hush) {

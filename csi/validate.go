@@ -116,6 +116,8 @@ func checkCapabilities(list []*csipb.VolumeCapability) error {
 	return nil
 }
 
+func areServed(list []*csipb.VolumeCapability) bool { return checkCapabilities(list) == nil }
+
 // createRange reads the size of a volume to be made; none given means the default.
 func createRange(r *csipb.CapacityRange) (volume.SizeRange, error) {
 	if r == nil {

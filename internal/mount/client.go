@@ -28,8 +28,10 @@ func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags 
 	defer cancel()
 	servers, err := l.reachable(ctx, src.Servers)
 	if err != nil {
-		return &volume.Error{Kind: volume.Unavailable, Op: "mount", On: "volume " + src.Volume, Err: err,
-			Next: "see whether glusterd runs on these hosts and whether this node can reach its port"}
+		return &volume.Error{
+			Kind: volume.Unavailable, Op: "mount", On: "volume " + src.Volume, Err: err,
+			Next: "see whether glusterd runs on these hosts and whether this node can reach its port",
+		}
 	}
 	log, err := openLog(l.opts.LogDir, src.Volume)
 	if err != nil {
@@ -38,10 +40,12 @@ func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags 
 	l.probe.forget(target)
 	client, err := l.start(ctx, clientArgs(servers, src.Volume, log.path, target, flags), target)
 	if err != nil {
-		return &volume.Error{Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err,
-			Next: "install the package glusterfs-client"}
+		return &volume.Error{
+			Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err,
+			Next: "install the package glusterfs-client",
+		}
 	}
-	defer client.output.Close() //nolint:errcheck // only read
+	defer client.output.Close()
 	if err := l.await(ctx, client, src.Volume, target); err != nil {
 		client.end()
 		l.clear(ctx, target)
@@ -154,7 +158,7 @@ type client struct {
 // and no tie to ctx, because it is to outlive the call and even this process.
 func (l *Linux) start(ctx context.Context, args []string, target string) (*client, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	cmd := exec.CommandContext(life, l.opts.Client, args...) //nolint:gosec // arguments are checked by NewSource and ParseFlags
+	cmd := exec.CommandContext(life, l.opts.Client, args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	output, err := os.CreateTemp("", "glusterfs-*.out")

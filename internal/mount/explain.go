@@ -22,8 +22,8 @@ const (
 	maxShown    = 300      // how much of a message is shown
 )
 
-// logLine is a line of a Gluster log: time, level, optional message ID, place, text.
-var logLine = regexp.MustCompile(`^\[[^\]]*\] ([A-Z]) (?:\[MSGID: \d+\] )?\[[^\]]*\] (.*)$`)
+// logLine is a warning, error or critical line of a Gluster log: time, level, optional message ID, place, text.
+var logLine = regexp.MustCompile(`^\[[^\]]*\] [WEC] (?:\[MSGID: \d+\] )?\[[^\]]*\] (.*)$`)
 
 // signs are what the client's log says of the commonest reasons, each with its
 // kind and what to do. Gluster gives no other, typed answer.
@@ -88,7 +88,7 @@ func (l clientLog) tail() []string {
 	if err != nil {
 		return nil
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	if _, err := file.Seek(l.from, io.SeekStart); err != nil {
 		return nil
 	}
@@ -103,10 +103,10 @@ func messagesOf(text string) []string {
 	var messages []string
 	for line := range strings.Lines(text) {
 		found := logLine.FindStringSubmatch(strings.TrimSpace(line))
-		if found == nil || !strings.Contains("WEC", found[1]) || strings.Contains(line, "cleanup_and_exit") {
+		if found == nil || strings.Contains(line, "cleanup_and_exit") {
 			continue
 		}
-		if m := shown(found[2]); !slices.Contains(messages, m) {
+		if m := shown(found[1]); !slices.Contains(messages, m) {
 			messages = append(messages, m)
 		}
 	}

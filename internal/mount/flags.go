@@ -54,8 +54,10 @@ var flagList = []flag{
 	{name: "noexec", why: "hardening", put: toKernel("noexec")},
 	{name: "_netdev", why: "common in copied fstab lines; means nothing here", put: func(*Flags, string) {}},
 	{name: "acl", why: "POSIX access control lists", put: func(f *Flags, _ string) { f.client = append(f.client, "--acl") }},
-	{name: "direct-io-mode", why: "databases that bypass the page cache", check: oneOf("enable", "disable", "auto", "on", "off"),
-		says: "enable, disable, auto, on or off", put: toClient("direct-io-mode")},
+	{
+		name: "direct-io-mode", why: "databases that bypass the page cache", check: oneOf("enable", "disable", "auto", "on", "off"),
+		says: "enable, disable, auto, on or off", put: toClient("direct-io-mode"),
+	},
 	{name: "attribute-timeout", why: "trades freshness for speed", check: number(0, 86400), says: seconds, put: toClient("attribute-timeout")},
 	{name: "entry-timeout", why: "trades freshness for speed", check: number(0, 86400), says: seconds, put: toClient("entry-timeout")},
 	{name: "negative-timeout", why: "trades freshness for speed", check: number(0, 86400), says: seconds, put: toClient("negative-timeout")},

@@ -27,8 +27,7 @@ const realVolume = "mount-suite"
 // nothing of ours but this package.
 func newVolume(t *testing.T) (servers []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
+	ctx := t.Context()
 	l := lab.Current()
 	const dir = "/bricks/root1/" + realVolume
 	run := func(node string, argv ...string) {
@@ -45,7 +44,7 @@ func newVolume(t *testing.T) (servers []string) {
 	}
 	first := l.Nodes()[0].Name
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		defer cancel()
 		for _, argv := range [][]string{
 			{"gluster", "--mode=script", "volume", "stop", realVolume, "force"},
@@ -82,7 +81,8 @@ func newDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "umount", "-l", dir).Run() })
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() { _ = exec.CommandContext(ctx, "umount", "-l", dir).Run() })
 	return dir
 }
 
@@ -158,6 +158,7 @@ func TestLinux(t *testing.T) {
 
 // testDeadServer mounts while the first server is an address that nobody has.
 func testDeadServer(t *testing.T, m *mount.Linux, src mount.Source) {
+	t.Helper()
 	target := newDir(t)
 	src.Servers = append([]string{"10.90.0.250"}, src.Servers...)
 	began := time.Now()
@@ -171,6 +172,7 @@ func testDeadServer(t *testing.T, m *mount.Linux, src mount.Source) {
 }
 
 func testNoServer(t *testing.T, m *mount.Linux) {
+	t.Helper()
 	src := mount.Source{Servers: []string{"10.90.0.250", "10.90.0.251"}, Volume: realVolume}
 	err := m.Glusterfs(t.Context(), src, newDir(t), mount.Flags{})
 	if !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), net.JoinHostPort("10.90.0.251", "24007")) {
@@ -182,6 +184,7 @@ func testNoServer(t *testing.T, m *mount.Linux) {
 // testHangs stops a client with a signal: nothing may hang, and what was
 // mounted can be unmounted.
 func testHangs(t *testing.T, m *mount.Linux, src mount.Source) {
+	t.Helper()
 	target := newDir(t)
 	if err := m.Glusterfs(t.Context(), src, target, mount.Flags{}); err != nil {
 		t.Fatal(err)
@@ -223,6 +226,7 @@ func standsStill(pid string) bool {
 // testStopped mounts a volume that is stopped, and another that stops while it
 // is mounted.
 func testStopped(t *testing.T, m *mount.Linux, src mount.Source) {
+	t.Helper()
 	target := newDir(t)
 	if err := m.Glusterfs(t.Context(), src, target, mount.Flags{}); err != nil {
 		t.Fatal(err)

@@ -39,8 +39,10 @@ func (l *Linux) Usage(ctx context.Context, target string) (Usage, error) {
 	case errors.Is(err, unix.ENOENT):
 		return Usage{}, &volume.Error{Kind: volume.NotFound, Op: "ask for the space", On: target, Err: err}
 	case ctx.Err() != nil:
-		return Usage{}, &volume.Error{Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: context.Cause(ctx),
-			Next: "see whether the storage nodes can be reached from this node"}
+		return Usage{}, &volume.Error{
+			Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: context.Cause(ctx),
+			Next: "see whether the storage nodes can be reached from this node",
+		}
 	}
 	return Usage{}, &volume.Error{Kind: volume.Internal, Op: "ask for the space", On: target, Err: err}
 }
@@ -105,7 +107,7 @@ func statfs(target string) (Usage, error) {
 	if err := unix.Statfs(target, &s); err != nil {
 		return Usage{}, fmt.Errorf("statfs: %w", err)
 	}
-	size := uint64(max(s.Frsize, 1)) //nolint:gosec // never negative
+	size := uint64(max(s.Frsize, 1))
 	return Usage{
 		Total: times(s.Blocks, size), Free: times(s.Bfree, size), Available: times(s.Bavail, size),
 		Files: times(s.Files, 1), FilesFree: times(s.Ffree, 1),
@@ -117,7 +119,7 @@ func times(n, unit uint64) int64 {
 	if n > math.MaxInt64/unit {
 		return math.MaxInt64
 	}
-	return int64(n * unit) //nolint:gosec // bounded above
+	return int64(n * unit)
 }
 
 // clientRuns reports whether a client process serves the file system mounted

@@ -21,7 +21,7 @@ func TestFake(t *testing.T) {
 		Source:  mount.Source{Servers: []string{"n1", "n2"}, Volume: "there"},
 		Missing: mount.Source{Servers: []string{"n1"}, Volume: "missing"},
 		Dir:     func(t *testing.T) string { t.Helper(); return t.TempDir() },
-		KillClient: func(t *testing.T, target string) {
+		KillClient: func(t *testing.T, _ string) {
 			t.Helper()
 			f.Break("there", mount.ErrStale)
 		},

@@ -25,9 +25,10 @@ type Env struct {
 
 // Run tests a mounter; no case may leave a mount.
 func Run(t *testing.T, env Env) {
+	t.Helper()
 	cases := []struct {
 		name string
-		run  func(t *testing.T, ctx context.Context, e Env)
+		run  func(ctx context.Context, t *testing.T, e Env)
 	}{
 		{"mount, look, unmount twice", testMount},
 		{"read-only client", testReadOnlyClient},
@@ -41,7 +42,7 @@ func Run(t *testing.T, env Env) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			recorded, dirs := env, []string{}
 			recorded.Dir = func(t *testing.T) string {
@@ -49,9 +50,9 @@ func Run(t *testing.T, env Env) {
 				dirs = append(dirs, env.Dir(t))
 				return dirs[len(dirs)-1]
 			}
-			c.run(t, ctx, recorded)
+			c.run(ctx, t, recorded)
 			for _, dir := range dirs {
-				if m, left := mount.At(table(t, ctx, env), dir); left {
+				if m, left := mount.At(table(ctx, t, env), dir); left {
 					t.Errorf("left mounted: %+v", m)
 				}
 			}
@@ -59,7 +60,7 @@ func Run(t *testing.T, env Env) {
 	}
 }
 
-func table(t *testing.T, ctx context.Context, e Env) []mount.Mount {
+func table(ctx context.Context, t *testing.T, e Env) []mount.Mount {
 	t.Helper()
 	list, err := e.Mounter.Mounts(ctx)
 	if err != nil {
@@ -69,7 +70,7 @@ func table(t *testing.T, ctx context.Context, e Env) []mount.Mount {
 }
 
 // mounted mounts the volume at a new directory.
-func mounted(t *testing.T, ctx context.Context, e Env, flags ...string) string {
+func mounted(ctx context.Context, t *testing.T, e Env, flags ...string) string {
 	t.Helper()
 	f, err := mount.ParseFlags(flags)
 	if err != nil {
@@ -82,7 +83,7 @@ func mounted(t *testing.T, ctx context.Context, e Env, flags ...string) string {
 	return target
 }
 
-func unmount(t *testing.T, ctx context.Context, e Env, target string) {
+func unmount(ctx context.Context, t *testing.T, e Env, target string) {
 	t.Helper()
 	if err := e.Mounter.Unmount(ctx, target); err != nil {
 		t.Error(err)
@@ -90,37 +91,40 @@ func unmount(t *testing.T, ctx context.Context, e Env, target string) {
 }
 
 // at returns the mount at target, which must be the test's volume.
-func at(t *testing.T, ctx context.Context, e Env, target string) mount.Mount {
+func at(ctx context.Context, t *testing.T, e Env, target string) mount.Mount {
 	t.Helper()
-	m, found := mount.At(table(t, ctx, e), target)
+	m, found := mount.At(table(ctx, t, e), target)
 	if !found || m.Volume() != e.Source.Volume {
 		t.Fatalf("at %s there is %+v, %v; want volume %s", target, m, found, e.Source.Volume)
 	}
 	return m
 }
 
-func testMount(t *testing.T, ctx context.Context, e Env) {
-	target := mounted(t, ctx, e, "noatime", "log-level=ERROR")
-	if m := at(t, ctx, e, target); m.ReadOnly || m.ReadOnlyClient || m.Root != "/" {
+func testMount(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e, "noatime", "log-level=ERROR")
+	if m := at(ctx, t, e, target); m.ReadOnly || m.ReadOnlyClient || m.Root != "/" {
 		t.Errorf("got %+v; want the whole volume, writable", m)
 	}
 	u, err := e.Mounter.Usage(ctx, target)
 	if err != nil || u.Total <= 0 || u.Available > u.Total || u.Files <= 0 {
 		t.Errorf("usage: %+v, %v", u, err)
 	}
-	unmount(t, ctx, e, target)
-	unmount(t, ctx, e, target)
+	unmount(ctx, t, e, target)
+	unmount(ctx, t, e, target)
 }
 
-func testReadOnlyClient(t *testing.T, ctx context.Context, e Env) {
-	target := mounted(t, ctx, e, "ro")
-	if m := at(t, ctx, e, target); !m.ReadOnlyClient {
+func testReadOnlyClient(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e, "ro")
+	if m := at(ctx, t, e, target); !m.ReadOnlyClient {
 		t.Errorf("got %+v; want it read-only", m)
 	}
-	unmount(t, ctx, e, target)
+	unmount(ctx, t, e, target)
 }
 
-func testMissing(t *testing.T, ctx context.Context, e Env) {
+func testMissing(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
 	err := e.Mounter.Glusterfs(ctx, e.Missing, e.Dir(t), mount.Flags{})
 	if !volume.Is(err, volume.NotFound) {
 		t.Errorf("got %v (%v); want NotFound", err, volume.KindOf(err))
@@ -128,7 +132,8 @@ func testMissing(t *testing.T, ctx context.Context, e Env) {
 	t.Log(err)
 }
 
-func testNoTime(t *testing.T, ctx context.Context, e Env) {
+func testNoTime(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := e.Mounter.Glusterfs(ended, e.Source, e.Dir(t), mount.Flags{}); !volume.Is(err, volume.Unavailable) {
@@ -139,51 +144,55 @@ func testNoTime(t *testing.T, ctx context.Context, e Env) {
 	}
 }
 
-func testBind(t *testing.T, ctx context.Context, e Env) {
-	source := mounted(t, ctx, e)
+func testBind(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	source := mounted(ctx, t, e)
 	for _, readOnly := range []bool{false, true} {
 		target := e.Dir(t)
 		if err := e.Mounter.Bind(ctx, source, target, readOnly); err != nil {
 			t.Fatal(err)
 		}
-		if m := at(t, ctx, e, target); m.ReadOnly != readOnly || m.Device != at(t, ctx, e, source).Device {
+		if m := at(ctx, t, e, target); m.ReadOnly != readOnly || m.Device != at(ctx, t, e, source).Device {
 			t.Errorf("got %+v; want read-only %v and the device of %s", m, readOnly, source)
 		}
-		unmount(t, ctx, e, target)
+		unmount(ctx, t, e, target)
 	}
 	if _, err := e.Mounter.Usage(ctx, source); err != nil {
 		t.Errorf("the end of the bind mounts hurt the mount: %v", err)
 	}
-	unmount(t, ctx, e, source)
+	unmount(ctx, t, e, source)
 }
 
-func testStale(t *testing.T, ctx context.Context, e Env) {
-	target := mounted(t, ctx, e)
+func testStale(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e)
 	e.KillClient(t, target)
 	if _, err := e.Mounter.Usage(ctx, target); !errors.Is(err, mount.ErrStale) || !volume.Is(err, volume.Unavailable) {
 		t.Errorf("got %v; want ErrStale, Unavailable", err)
 	}
-	at(t, ctx, e, target) // it can still be told what it was
-	unmount(t, ctx, e, target)
+	at(ctx, t, e, target) // it can still be told what it was
+	unmount(ctx, t, e, target)
 	if err := e.Mounter.Glusterfs(ctx, e.Source, target, mount.Flags{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.Mounter.Usage(ctx, target); err != nil {
 		t.Errorf("mounted anew: %v", err)
 	}
-	unmount(t, ctx, e, target)
+	unmount(ctx, t, e, target)
 }
 
-func testStaleInUse(t *testing.T, ctx context.Context, e Env) {
-	target := mounted(t, ctx, e)
+func testStaleInUse(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e)
 	release := e.Hold(t, target)
 	defer release()
 	e.KillClient(t, target)
-	unmount(t, ctx, e, target)
+	unmount(ctx, t, e, target)
 }
 
-func testInUse(t *testing.T, ctx context.Context, e Env) {
-	target := mounted(t, ctx, e)
+func testInUse(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e)
 	release := e.Hold(t, target)
 	if err := e.Mounter.Unmount(ctx, target); !volume.Is(err, volume.Busy) {
 		t.Errorf("got %v; want Busy", err)
@@ -192,19 +201,20 @@ func testInUse(t *testing.T, ctx context.Context, e Env) {
 		t.Errorf("a refused unmount hurt the mount: %v", err)
 	}
 	release()
-	unmount(t, ctx, e, target)
+	unmount(ctx, t, e, target)
 }
 
-func testStacked(t *testing.T, ctx context.Context, e Env) {
-	lower := mounted(t, ctx, e)
-	other := mounted(t, ctx, e)
+func testStacked(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	lower := mounted(ctx, t, e)
+	other := mounted(ctx, t, e)
 	if err := e.Mounter.Bind(ctx, other, lower, true); err != nil {
 		t.Fatal(err)
 	}
-	unmount(t, ctx, e, lower)
-	if m := at(t, ctx, e, lower); m.ReadOnly {
+	unmount(ctx, t, e, lower)
+	if m := at(ctx, t, e, lower); m.ReadOnly {
 		t.Errorf("the topmost mount was not the one to go: %+v", m)
 	}
-	unmount(t, ctx, e, lower)
-	unmount(t, ctx, e, other)
+	unmount(ctx, t, e, lower)
+	unmount(ctx, t, e, other)
 }
