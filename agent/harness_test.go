@@ -41,6 +41,14 @@ func makeCerts(t testing.TB, dir, pool string, nodes ...string) {
 // serve starts a server around a node and returns its address.
 func serve(t testing.TB, o agent.ServerOptions) string {
 	t.Helper()
+	stop, address := serveAt(t, o, "127.0.0.1:0")
+	t.Cleanup(stop)
+	return address
+}
+
+// serveAt starts a server at an address; stop stops it.
+func serveAt(t testing.TB, o agent.ServerOptions, address string) (stop func(), bound string) {
+	t.Helper()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -48,15 +56,15 @@ func serve(t testing.TB, o agent.ServerOptions) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
+	return func() {
+		cancel()
 		select {
 		case err := <-done:
 			if err != nil {
@@ -65,8 +73,7 @@ func serve(t testing.TB, o agent.ServerOptions) string {
 		case <-time.After(30 * time.Second):
 			t.Error("the server did not stop")
 		}
-	})
-	return l.Addr().String()
+	}, l.Addr().String()
 }
 
 func newServed(t testing.TB, c *agenttest.Cluster) *served {

@@ -17,6 +17,8 @@ func refusedFor(err error, reason gluster.Reason) bool {
 // awaitNode calls look until it returns nil.
 func awaitNode(ctx context.Context, t *testing.T, what string, look func() error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {

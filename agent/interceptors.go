@@ -79,7 +79,7 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 	switch {
 	case err != nil:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("outcome", volume.KindOf(err).String()), slog.String("error", clip(err.Error())))
+		attrs = append(attrs, slog.String("outcome", kindOf(err).String()), slog.String("error", clip(err.Error())))
 	case strings.HasPrefix(info.FullMethod, healthService) || isQuery(info.FullMethod):
 		level = slog.LevelDebug
 		fallthrough

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -205,8 +206,28 @@ func (c *clientCreds) ClientHandshake(ctx context.Context, _ string, raw net.Con
 		c.note(c.explain(err))
 		return nil, nil, err
 	}
+	first, err := awaitAcceptance(ctx, conn)
+	if err != nil {
+		_ = conn.Close()
+		c.note(c.explain(err))
+		return nil, nil, err
+	}
 	c.note(nil)
-	return &watchedConn{Conn: conn, creds: c}, info, nil
+	return &acceptedConn{Conn: conn, first: first}, info, nil
+}
+
+// awaitAcceptance returns once the agent has taken our certificate. Under TLS
+// 1.3 a client's handshake ends before that; whoever writes on then may find
+// the connection closed before the alert is read that says why. An HTTP/2
+// server speaks first, so its first byte, which is returned, is the acceptance.
+func awaitAcceptance(ctx context.Context, conn net.Conn) ([]byte, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil {
+		return nil, errors.Join(context.Cause(ctx), err)
+	}
+	return first, nil
 }
 
 // explain returns an error of kind Denied where a certificate was the cause.
@@ -227,9 +248,7 @@ func (c *clientCreds) explain(err error) error {
 	return nil
 }
 
-// isAlert reports whether the other side ended the connection with a TLS
-// alert. Under TLS 1.3 a client learns from the first read after its handshake
-// that its certificate was refused.
+// isAlert reports whether the other side ended the connection with a TLS alert.
 func isAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"
@@ -267,24 +286,25 @@ func (c *clientCreds) OverrideServerName(string) error {
 	return errors.New("the agent's name is not to be overridden")
 }
 
-// watchedConn notices alerts that come after the handshake.
-type watchedConn struct {
+// acceptedConn gives back the byte that awaitAcceptance took.
+type acceptedConn struct {
 	net.Conn
-	creds *clientCreds
+	first []byte
 }
 
 // Read implements net.Conn.
-func (w *watchedConn) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	if err != nil && isAlert(err) {
-		w.creds.note(w.creds.explain(err))
+func (a *acceptedConn) Read(p []byte) (int, error) {
+	if len(a.first) > 0 && len(p) > 0 {
+		n := copy(p, a.first)
+		a.first = a.first[n:]
+		return n, nil
 	}
-	return n, err
+	return a.Conn.Read(p)
 }
 
 // SyscallConn lets gRPC set TCP_USER_TIMEOUT, by which a dead peer is noticed.
-func (w *watchedConn) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := w.Conn.(syscall.Conn); ok {
+func (a *acceptedConn) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := a.Conn.(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
 	return nil, errors.New("the connection has no file descriptor")

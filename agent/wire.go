@@ -81,7 +81,7 @@ func toStatus(err error) error {
 
 func toFailure(err error) (*agentpb.Failure, codes.Code) {
 	f, code := &agentpb.Failure{}, codes.Internal
-	kind := volume.KindOf(err)
+	kind := kindOf(err)
 	for _, k := range kinds {
 		if k.kind == kind {
 			f.Kind, code = k.pb, k.code
