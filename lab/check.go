@@ -27,7 +27,7 @@ type NodeStatus struct {
 // Status looks at all nodes at once and changes nothing.
 func (l *Lab) Status(ctx context.Context) ([]NodeStatus, error) {
 	list := make([]NodeStatus, len(l.nodes))
-	err := l.each(ctx, func(ctx context.Context, n Node) error {
+	err := each(ctx, l.nodes, func(ctx context.Context, n Node) error {
 		s, err := l.nodeStatus(ctx, n)
 		for i := range l.nodes {
 			if l.nodes[i] == n {
@@ -142,4 +142,15 @@ func (l *Lab) faults(list []NodeStatus) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// faulty are the nodes that have something wrong.
+func (l *Lab) faulty(list []NodeStatus) []Node {
+	var nodes []Node
+	for _, s := range list {
+		if len(l.Faults(s)) > 0 {
+			nodes = append(nodes, s.Node)
+		}
+	}
+	return nodes
 }

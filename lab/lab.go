@@ -170,16 +170,25 @@ func (l *Lab) Pause(node string) error { return l.signalRunning(node, syscall.SI
 // Resume lets a paused node go on.
 func (l *Lab) Resume(node string) error { return l.signalRunning(node, syscall.SIGCONT) }
 
+// signalRunning signals the guest's first process only, which is its kernel. The
+// others are its address spaces, which it traces: to stop those by hand would end it.
 func (l *Lab) signalRunning(node string, sig syscall.Signal) error {
 	n, err := l.Node(node)
 	if err != nil {
 		return err
 	}
-	hit, err := l.signalNode(n, sig)
-	if err == nil && hit == 0 {
-		err = fmt.Errorf("node %s of lab %s: %w", node, l.config.Name, ErrNotUp)
+	rec, err := loadPIDRecord(l.paths.pid(n.Name))
+	if err != nil {
+		return err
 	}
-	return err
+	p, ok := rec.leader()
+	if !ok {
+		return fmt.Errorf("node %s of lab %s: %w", node, l.config.Name, ErrNotUp)
+	}
+	if err := syscall.Kill(p.pid, sig); err != nil {
+		return fmt.Errorf("node %s: signal %v to process %d: %w", node, sig, p.pid, err)
+	}
+	return nil
 }
 
 // PowerOff cuts a node's power.
@@ -273,10 +282,10 @@ func (l *Lab) WriteFile(ctx context.Context, node, path string, data []byte, mod
 	return err
 }
 
-// each does something on all nodes at once; the first failure ends the rest.
-func (l *Lab) each(ctx context.Context, do func(context.Context, Node) error) error {
+// each does something on some nodes at once; the first failure ends the rest.
+func each(ctx context.Context, nodes []Node, do func(context.Context, Node) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, n := range l.nodes {
+	for _, n := range nodes {
 		g.Go(func() error { return do(ctx, n) })
 	}
 	return g.Wait()

@@ -34,10 +34,10 @@ func (l *Lab) reset(ctx context.Context) error {
 		}
 		return l.emptyDisks(n)
 	}
-	if err := l.each(ctx, halt); err != nil {
+	if err := each(ctx, l.nodes, halt); err != nil {
 		return err
 	}
-	return l.makeReady(ctx)
+	return l.makeReady(ctx, l.nodes)
 }
 
 // emptyDisks gives the space of a node's disks back to the host. The guest has none

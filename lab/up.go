@@ -66,13 +66,15 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.ensureLinks(ctx); err != nil {
 		return err
 	}
-	if err := l.Healthy(ctx); err == nil {
-		l.say("lab %s is up: %d nodes, nothing to do", l.config.Name, len(l.nodes))
-		return nil
-	} else if ctx.Err() != nil {
+	list, err := l.Status(ctx)
+	if err != nil {
 		return err
 	}
-	if err := l.makeReady(ctx); err != nil {
+	if l.faults(list) == nil {
+		l.say("lab %s is up: %d nodes, nothing to do", l.config.Name, len(l.nodes))
+		return nil
+	}
+	if err := l.makeReady(ctx, l.faulty(list)); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
@@ -84,14 +86,14 @@ func (l *Lab) up(ctx context.Context) error {
 
 // makeReady brings the nodes up, joins them and starts their agents, in this order:
 // an agent that does not start leaves a Gluster pool that works.
-func (l *Lab) makeReady(ctx context.Context) error {
-	if err := l.each(ctx, l.ensureNode); err != nil {
+func (l *Lab) makeReady(ctx context.Context, faulty []Node) error {
+	if err := each(ctx, faulty, l.ensureNode); err != nil {
 		return err
 	}
 	if err := l.formPool(ctx); err != nil {
 		return err
 	}
-	return l.each(ctx, l.ensureAgent)
+	return each(ctx, faulty, l.ensureAgent)
 }
 
 func (l *Lab) summary() string {
@@ -265,7 +267,7 @@ func (l *Lab) formPool(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.each(ctx, func(ctx context.Context, n Node) error {
+	return each(ctx, l.nodes, func(ctx context.Context, n Node) error {
 		_, err := l.guest(ctx, n.Name, "peers", strconv.Itoa(len(l.nodes)), glusterdPatience)
 		return err
 	})

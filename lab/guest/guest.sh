@@ -127,10 +127,15 @@ start_glusterd() {
     started glusterd
 }
 
+# start_agent: one of another build makes way.
 start_agent() {
-    local from
+    local from pid
     [ -n "$AGENT" ] || return 0
-    agent_pid >/dev/null && return
+    if pid=$(agent_pid); then
+        [ "$(readlink "/proc/$pid/exe")" = "$AGENT" ] && return
+        echo "agent restarts with the new build"
+        kill_agent
+    fi
     ln -sfn "$AGENT" /usr/local/bin/bricklayer
     touch "$AGENT_LOG"
     mark_roots
