@@ -98,11 +98,11 @@ func (o *certsOptions) run() ([]certs.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	make := certs.Options{Dir: o.dir, Pool: p.Name, RenewBefore: o.renewBefore}
+	wanted := certs.Options{Dir: o.dir, Pool: p.Name, RenewBefore: o.renewBefore}
 	for _, n := range p.Spec.Nodes {
-		make.Nodes = append(make.Nodes, certs.Node{Name: n.Name, Addresses: []string{n.Address}})
+		wanted.Nodes = append(wanted.Nodes, certs.Node{Name: n.Name, Addresses: []string{n.Address}})
 	}
-	return certs.Make(make)
+	return certs.Make(wanted)
 }
 
 // pick returns the pool of that name, or the only one where the name is empty.

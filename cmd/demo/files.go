@@ -20,7 +20,7 @@ func total(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, fmt.Errorf("df %s: %w", dir, err)
 	}
-	return int64(fs.Blocks) * fs.Bsize, nil //nolint:unconvert // int64 on this architecture only
+	return int64(fs.Blocks) * fs.Bsize, nil
 }
 
 // fill writes more bytes to a file from an offset on, down to the disk, and
