@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -39,12 +40,7 @@ func (l *Lab) agentPath() string {
 }
 
 func (l *Lab) can(verb string) bool {
-	for _, v := range l.record.Verbs {
-		if v == verb {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(l.record.Verbs, verb)
 }
 
 // ensureBinary builds the bricklayer program from the module that the caller

@@ -95,7 +95,7 @@ func TestSideBySideAndDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sleeper := exec.Command(argv[0], argv[1:]...)
+	sleeper := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -59,9 +59,12 @@ func (l *Lab) nodeEnv(n Node) string {
 	}
 	var b strings.Builder
 	for _, kv := range [][2]string{
-		{"NODE", n.Name}, {"ADDRESS", n.Address.String()},
-		{"LVM_DISKS", l.config.disksFor(UseLVM)}, {"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
-		{"AGENT", l.agentPath()}, {"AGENT_INIT", agentInit},
+		{"NODE", n.Name},
+		{"ADDRESS", n.Address.String()},
+		{"LVM_DISKS", l.config.disksFor(UseLVM)},
+		{"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
+		{"AGENT", l.agentPath()},
+		{"AGENT_INIT", agentInit},
 		{"AGENT_PORT", strconv.Itoa(agentPort)},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])

@@ -95,10 +95,10 @@ func (l *Lab) abandon(node string, client *ssh.Client, session *ssh.Session, don
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {
-	case <-done:
+	case <-done: //nolint:errcheck // how a command ended that was given up is of no interest
 	case <-t.C:
 		l.drop(node, client)
-		<-done
+		<-done //nolint:errcheck // as above
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"os/signal"
 	"syscall"
 
-	"bricklayer.csi/lab"
 	"github.com/spf13/cobra"
+
+	"bricklayer.csi/lab"
 )
 
 func main() {

@@ -10,8 +10,9 @@ import (
 	"syscall"
 	"text/tabwriter"
 
-	"bricklayer.csi/lab"
 	"github.com/spf13/cobra"
+
+	"bricklayer.csi/lab"
 )
 
 func execCommand(name *string) *cobra.Command {

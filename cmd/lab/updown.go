@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"bricklayer.csi/lab"
 	"github.com/spf13/cobra"
+
+	"bricklayer.csi/lab"
 )
 
 func upCommand(name *string) *cobra.Command {
