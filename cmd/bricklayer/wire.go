@@ -60,9 +60,9 @@ type pools struct {
 type servedPool struct {
 	resource v1alpha1.StoragePool
 	agents   agents
-	backend  *plain.Backend
-	// err is why there is no backend.
-	err error
+	// backend is nil where the pool has no nodes, or for the reason in err.
+	backend *plain.Backend
+	err     error
 }
 
 func newPools(dial func(pool string) (agents, error), log *slog.Logger) *pools {
@@ -102,6 +102,11 @@ func (p *pools) set(resources []v1alpha1.StoragePool) {
 // build makes the backend of a pool, or keeps what hindered it.
 func (p *pools) build(s *servedPool) {
 	s.backend, s.err = nil, nil
+	if len(s.resource.Spec.Nodes) == 0 {
+		s.close()
+		s.agents = nil
+		return // it has a heketi instead
+	}
 	if s.agents == nil {
 		if s.agents, s.err = p.dial(s.resource.Name); s.err != nil {
 			p.log.Error("a pool cannot be served", "pool", s.resource.Name, "error", s.err)
@@ -159,6 +164,12 @@ func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, e
 			Next: `use lvm: "false", or a pool that names a heketi`,
 		}
 	}
+	if len(s.resource.Spec.Nodes) == 0 {
+		return nil, &volume.Error{
+			Kind: volume.Precondition, Op: "find backend", On: "pool " + pool,
+			Err: errors.New("it has no storage nodes of its own"), Next: `use lvm: "true", or a pool with nodes`,
+		}
+	}
 	if s.err != nil {
 		p.build(s) // a certificate may have come since
 	}
@@ -200,6 +211,9 @@ func (p *pools) ready(ctx context.Context) error {
 func (s servedPool) answers(ctx context.Context) error {
 	if s.err != nil {
 		return fmt.Errorf("pool %s: %w", s.resource.Name, s.err)
+	}
+	if s.backend == nil {
+		return nil // no agents serve it
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the others need not answer any more

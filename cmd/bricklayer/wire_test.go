@@ -103,6 +103,21 @@ func TestPoolWithoutThatBackend(t *testing.T) {
 	}
 }
 
+func TestPoolWithoutNodes(t *testing.T) {
+	p, dialled := newTestPools(t)
+	p.set([]v1alpha1.StoragePool{poolResource("a", "n1")})
+	p.set([]v1alpha1.StoragePool{poolResource("a")})
+	if _, err := p.Backend("a", volume.Plain); !volume.Is(err, volume.Precondition) || !strings.Contains(err.Error(), "no storage nodes") {
+		t.Errorf("got %v, want a failed precondition", err)
+	}
+	if err := p.ready(t.Context()); err != nil {
+		t.Errorf("ready: %v, but there is no agent to wait for", err)
+	}
+	if !dialled["a"].closed {
+		t.Error("the connections to the nodes that went away were not closed")
+	}
+}
+
 func TestPoolThatCannotBeReachedIsTriedAgain(t *testing.T) {
 	cluster := agenttest.New(agenttest.Default(3))
 	missing := errors.New("no certificate")
