@@ -3,6 +3,7 @@
 package brick
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-// fill writes MiB after MiB to a file until an error, at most most of them.
+// fill writes MiB after MiB to a file until an error, and stops after most of them.
 func fill(t *testing.T, path string, most int) (written int, err error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -184,7 +185,9 @@ func TestQuotasThroughTheBlockDevice(t *testing.T) {
 func loopDevice(t *testing.T) string {
 	t.Helper()
 	device := strings.TrimSpace(command(t, "losetup", "--find", "--show", xfsImage(t)))
-	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
+	t.Cleanup(func() {
+		_ = exec.CommandContext(context.WithoutCancel(t.Context()), "losetup", "--detach", device).Run()
+	})
 	return device
 }
 
@@ -227,7 +230,7 @@ func TestFormat(t *testing.T) {
 	command(t, "mount", "-t", fields[2], "-o", strings.Replace(fields[3], ",nofail", "", 1), device, o.Root.Path)
 	h, err = New(Options{Pool: testPool, Roots: []RootConfig{o.Root}})
 	must(t, err)
-	defer h.Close()
+	defer closing(t, h)
 	if bricks, err := h.Bricks(t.Context(), ""); err != nil || len(bricks) != 1 {
 		t.Errorf("bricks: %+v, %v", bricks, err)
 	}

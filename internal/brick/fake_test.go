@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,27 +30,27 @@ type fakeQuotas struct {
 
 const projectAttribute = "user.test.project"
 
-func fakeDisk(t testing.TB) disk {
-	t.Helper()
-	f := &fakeQuotas{top: quickDir(t), limits: map[uint32]Quota{}, is: quotaEnforced}
+func fakeDisk(tb testing.TB) disk {
+	tb.Helper()
+	f := &fakeQuotas{top: quickDir(tb), limits: map[uint32]Quota{}, is: quotaEnforced}
 	return disk{path: f.top, openQuotas: func(*openRoot) quotas { return f }}
 }
 
 // quickDir is in memory where that has room and takes attributes: most of the
 // time of these tests is fsync.
-func quickDir(t testing.TB) string {
-	t.Helper()
+func quickDir(tb testing.TB) string {
+	tb.Helper()
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/dev/shm", &fs); err != nil || int64(fs.Bavail)*fs.Bsize < 1<<30 {
-		return t.TempDir()
+		return tb.TempDir()
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "brick")
+	dir, err := os.MkdirTemp("/dev/shm", "brick") //nolint:usetesting // TempDir is on a disk
 	if err != nil {
-		return t.TempDir()
+		return tb.TempDir()
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	tb.Cleanup(func() { must(tb, os.RemoveAll(dir)) })
 	if unix.Setxattr(dir, projectAttribute+".probe", []byte("x"), 0) != nil {
-		return t.TempDir()
+		return tb.TempDir()
 	}
 	return dir
 }
@@ -98,7 +97,7 @@ func (f *fakeQuotas) usage() (map[uint32]record, error) {
 	records := map[uint32]record{}
 	projects := map[string]uint32{}
 	counted := map[uint64]bool{}
-	err := filepath.WalkDir(f.top, func(name string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(f.top, func(name string, _ fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // changed while we walk
 		} else if err != nil {
@@ -109,19 +108,17 @@ func (f *fakeQuotas) usage() (map[uint32]record, error) {
 			id = projects[filepath.Dir(name)]
 		}
 		projects[name] = id
-		info, err := e.Info()
-		if err != nil || id == 0 {
+		if id == 0 {
 			return nil
 		}
-		st := info.Sys().(*syscall.Stat_t)
-		if counted[st.Ino] {
-			return nil // another link to it
+		var st unix.Stat_t
+		if unix.Lstat(name, &st) == nil && !counted[st.Ino] { // not removed meanwhile, nor a second link
+			counted[st.Ino] = true
+			r := records[id]
+			r.inodes++
+			r.used += volume.Size(st.Blocks * 512)
+			records[id] = r
 		}
-		counted[st.Ino] = true
-		r := records[id]
-		r.inodes++
-		r.used += volume.Size(st.Blocks * 512)
-		records[id] = r
 		return nil
 	})
 	return records, err
@@ -142,9 +139,8 @@ func (f *fakeQuotas) setLimits(project uint32, q Quota) error {
 
 func (f *fakeQuotas) project(file *os.File) (uint32, error) {
 	var b [4]byte
-	n, err := unix.Fgetxattr(int(file.Fd()), projectAttribute, b[:])
-	if err != nil || n != len(b) {
-		return 0, nil
+	if _, err := unix.Fgetxattr(int(file.Fd()), projectAttribute, b[:]); err != nil && !errors.Is(err, unix.ENODATA) {
+		return 0, err
 	}
 	return binary.LittleEndian.Uint32(b[:]), nil
 }

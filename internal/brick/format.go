@@ -101,7 +101,7 @@ func (f *format) already(number uint64) (Formatted, bool, error) {
 	if err != nil {
 		return Formatted{}, false, f.root.failIO(opFormat, "", err)
 	}
-	defer o.release()
+	defer func() { _ = o.release() }()
 	if !o.isMountPoint(f.Root.Path) {
 		return Formatted{}, false, nil
 	}

@@ -11,12 +11,12 @@ import (
 func TestProjectsAreTheSmallestFree(t *testing.T) {
 	r := newRig(t)
 	must(t, os.WriteFile(r.projects, []byte("# by hand\n1048577:/data\n7:/x\nnonsense\n 1048579:/y:z\n\n"), 0o600))
-	make := func(name string) uint32 { return r.mustMake(request(name, volume.MiB)).ProjectID }
-	if a, b, c := make("a"), make("b"), make("c"); a != FirstProject || b != FirstProject+2 || c != FirstProject+4 {
+	project := func(name string) uint32 { return r.mustMake(request(name, volume.MiB)).ProjectID }
+	if a, b, c := project("a"), project("b"), project("c"); a != FirstProject || b != FirstProject+2 || c != FirstProject+4 {
 		t.Errorf("projects %d, %d, %d", a, b, c)
 	}
 	r.mustRemove("b", ToTrash)
-	if d := make("d"); d != FirstProject+5 {
+	if d := project("d"); d != FirstProject+5 {
 		t.Errorf("a project in the trash was given out: %d", d)
 	}
 	r.mustEmpty()
@@ -25,7 +25,7 @@ func TestProjectsAreTheSmallestFree(t *testing.T) {
 		must(t, err)
 		return rec.empty()
 	})
-	if e := make("e"); e != FirstProject+2 {
+	if e := project("e"); e != FirstProject+2 {
 		t.Errorf("project %d, want the one that became free", e)
 	}
 	r.check()

@@ -44,7 +44,7 @@ func Init(ctx context.Context, o InitOptions) (Marker, error) {
 	if err != nil {
 		return Marker{}, r.fail(volume.Precondition, opInit, "", err, "make the directory and mount the disk there")
 	}
-	defer open.release()
+	defer func() { _ = open.release() }() // it was only read, or synced
 	open.root = r
 	if err := lock(open.self); err != nil {
 		return Marker{}, r.fail(volume.Precondition, opInit, "", err, "it is a brick root that an agent serves already")

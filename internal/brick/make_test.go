@@ -30,7 +30,7 @@ func TestMakeGivesADirectoryWithMarkAndQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := info.Sys().(*syscall.Stat_t)
+	st, _ := info.Sys().(*syscall.Stat_t)
 	if st.Mode&0o7777 != 0o2775 || int(st.Gid) != os.Getgid() {
 		t.Errorf("mode %o, gid %d", st.Mode, st.Gid)
 	}
@@ -209,7 +209,7 @@ func TestMakeWhereTheFileSystemHasNoQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	defer closing(t, h)
 	if _, err := Init(t.Context(), InitOptions{Pool: testPool, Root: RootConfig{"root1", d.path}, AnyDirectory: true, NoQuota: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func readMarker(dir *os.Root, device uint64) (Marker, error) {
 	} else if err != nil {
 		return Marker{}, err
 	}
-	if dev, _ := identity(info); dev != device || !info.Mode().IsRegular() {
+	if deviceOf(info) != device || !info.Mode().IsRegular() {
 		return Marker{}, fmt.Errorf("the marker %s is not a regular file on the root's own file system", MarkerName)
 	}
 	var m Marker
@@ -63,12 +63,12 @@ func readMarker(dir *os.Root, device uint64) (Marker, error) {
 	return m, nil
 }
 
-// identity returns device and inode number.
-func identity(info fs.FileInfo) (device, inode uint64) {
+// deviceOf returns the number of the device that a file lies on.
+func deviceOf(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Dev), st.Ino
+		return st.Dev
 	}
-	return 0, 0
+	return 0
 }
 
 // newID returns a random UUID (RFC 9562, version 4).

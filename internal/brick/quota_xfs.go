@@ -39,29 +39,30 @@ const (
 	basicBlock = 512 // the unit of blocks in a record, whatever the file system's own
 )
 
-// fsDiskQuota is struct fs_disk_quota.
+// fsDiskQuota is struct fs_disk_quota. What has no name here is left as it is:
+// the mask says which fields a call sets.
 type fsDiskQuota struct {
-	version, flags               int8
-	fieldMask                    uint16
-	id                           uint32
-	blocksHard, blocksSoft       uint64
-	inodesHard, inodesSoft       uint64
-	blocks, inodes               uint64
-	inodeTimer, blockTimer       int32
-	inodeWarnings, blockWarnings uint16
-	timersHigh                   [4]int8
-	realtime                     [3]uint64
-	realtimeTimer                int32
-	realtimeWarnings             uint16
-	_                            int16
-	_                            [8]int8
+	version, flags int8
+	fieldMask      uint16
+	id             uint32
+	blocksHard, _  uint64 // and soft
+	inodesHard, _  uint64 // and soft
+	blocks, inodes uint64
+	_              [2]int32  // timers
+	_              [2]uint16 // warnings
+	_              [4]int8   // timers, high bits
+	_              [3]uint64 // realtime limits and usage
+	_              int32
+	_              uint16
+	_              int16
+	_              [8]int8
 }
 
 // fsQuotaState is the head of struct fs_quota_stat, with room for the rest.
 type fsQuotaState struct {
-	version int8
-	flags   uint16
-	_       [124]byte
+	_     int8 // version
+	flags uint16
+	_     [124]byte
 }
 
 // fsAttr is struct fsxattr.
@@ -88,11 +89,13 @@ func newXFSQuotas(dir *os.File, m mount) xfsQuotas {
 	return xfsQuotas{dir: dir, device: device}
 }
 
-func (x xfsQuotas) control(command, id uint32, argument unsafe.Pointer) error {
-	c := uintptr(command<<8 | projectQuota)
+// control is quotactl(2) on the project quotas; argument points to what the
+// command reads or fills in.
+func control[T any](x xfsQuotas, command, id uint32, argument *T) error {
+	c, of := uintptr(command<<8|projectQuota), uintptr(id)
 	errno := unix.ENOSYS
 	if !x.byDevice {
-		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL_FD, x.dir.Fd(), c, uintptr(id), uintptr(argument), 0, 0)
+		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL_FD, x.dir.Fd(), c, of, uintptr(unsafe.Pointer(argument)), 0, 0)
 		runtime.KeepAlive(x.dir)
 	}
 	if errno == unix.ENOSYS {
@@ -100,7 +103,7 @@ func (x xfsQuotas) control(command, id uint32, argument unsafe.Pointer) error {
 		if err != nil {
 			return err
 		}
-		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL, c, uintptr(unsafe.Pointer(path)), uintptr(id), uintptr(argument), 0, 0)
+		_, _, errno = unix.Syscall6(unix.SYS_QUOTACTL, c, uintptr(unsafe.Pointer(path)), of, uintptr(unsafe.Pointer(argument)), 0, 0)
 	}
 	if errno != 0 {
 		return errno
@@ -110,18 +113,17 @@ func (x xfsQuotas) control(command, id uint32, argument unsafe.Pointer) error {
 
 func (x xfsQuotas) state() (quotaState, error) {
 	var s fsQuotaState
-	err := x.control(cmdGetState, 0, unsafe.Pointer(&s))
+	err := control(x, cmdGetState, 0, &s)
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	case denied:
 		return quotaOff, fmt.Errorf("read the quota state: %w", err)
-	case err != nil: // each file system without quotas says so in its own way
-		return quotaOff, nil
-	case s.flags&stateEnforced != 0:
+	case err == nil && s.flags&stateEnforced != 0:
 		return quotaEnforced, nil
-	case s.flags&stateAccounted != 0:
+	case err == nil && s.flags&stateAccounted != 0:
 		return quotaAccounted, nil
 	}
-	return quotaOff, nil
+	return quotaOff, nil // each file system without quotas refuses in its own way
 }
 
 func (x xfsQuotas) get(project uint32) (record, error) {
@@ -152,7 +154,7 @@ func (x xfsQuotas) all(from uint32) ([]record, error) {
 
 func (x xfsQuotas) read(command, project uint32) (record, error) {
 	var q fsDiskQuota
-	if err := x.control(command, project, unsafe.Pointer(&q)); err != nil {
+	if err := control(x, command, project, &q); err != nil {
 		return record{}, err
 	}
 	return record{
@@ -175,7 +177,7 @@ func (x xfsQuotas) setLimits(project uint32, q Quota) error {
 		blocksHard: uint64(q.Bytes) / basicBlock,
 		inodesHard: uint64(q.Inodes),
 	}
-	if err := x.control(cmdSetLimits, project, unsafe.Pointer(&d)); err != nil {
+	if err := control(x, cmdSetLimits, project, &d); err != nil {
 		return fmt.Errorf("limit project %d to %d bytes, %d inodes: %w", project, int64(q.Bytes), q.Inodes, err)
 	}
 	return nil

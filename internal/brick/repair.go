@@ -76,7 +76,7 @@ func (h *Host) Repair(ctx context.Context, want []Expectation) ([]Repaired, erro
 		done, err := h.repair(ctx, w)
 		if done.Changed() {
 			changed = append(changed, done)
-			h.log.Warn("brick repaired", "root", w.Ref.Root, "volume", w.Ref.Volume, "mark", done.Mark,
+			h.log.WarnContext(ctx, "brick repaired", "root", w.Ref.Root, "volume", w.Ref.Volume, "mark", done.Mark,
 				"project", done.Project, "limit", done.Limit, "bytes", int64(done.To.Bytes), "files", done.Files)
 		}
 		errs = append(errs, err)
@@ -319,13 +319,12 @@ func (o *openRoot) repairLimit(w Expectation, project uint32, out *Repaired) err
 // expected; a higher one is for whoever is raising it to write.
 func (o *openRoot) recordQuota(dir string, out *Repaired, expected Quota) error {
 	m, err := o.readMark(dir)
-	if err != nil || out.To.Bytes != expected.Bytes || m.Enforce && m.Quota == out.To {
-		return nil // without a mark there is nothing to write it to
+	if err == nil && out.To.Bytes == expected.Bytes && (m.Quota != out.To || !m.Enforce) {
+		m.Quota, m.Enforce = out.To, true
+		if err := o.replaceMark(dir, m); err != nil {
+			return err
+		}
+		out.Mark = true
 	}
-	m.Quota, m.Enforce = out.To, true
-	if err := o.replaceMark(dir, m); err != nil {
-		return err
-	}
-	out.Mark = true
-	return nil
+	return nil // without a mark there is nowhere to write it to; Bricks says so
 }

@@ -3,6 +3,7 @@ package brick
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,6 +27,14 @@ type disk struct {
 	enforces bool
 }
 
+// TestMain says how often the state machine runs; the flag itself goes before this.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", machineRuns); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
 const testPool = "pool1"
 
 // reporter is what a rig needs of a *testing.T, a *testing.B or a *rapid.T.
@@ -46,24 +55,32 @@ type rig struct {
 	projects string
 }
 
-func newRig(t testing.TB, change ...func(*Options)) *rig {
-	t.Helper()
-	r := &rig{reporter: t, disk: newDisk(t), projects: filepath.Join(t.TempDir(), "projects")}
+func newRig(tb testing.TB, change ...func(*Options)) *rig {
+	tb.Helper()
+	r := &rig{reporter: tb, disk: newDisk(tb), projects: filepath.Join(tb.TempDir(), "projects")}
 	r.options = Options{
 		Pool: testPool, Roots: []RootConfig{{Name: "root1", Path: r.disk.path}},
 		TrashEntriesPerSecond: maxTrashEntriesPerSec,
 		openQuotas:            r.disk.openQuotas, projectsFile: r.projects,
 	}
 	if testing.Verbose() {
-		r.options.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		r.options.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
 	}
 	for _, c := range change {
 		c(&r.options)
 	}
 	r.init(r.options.Roots[0])
 	r.restart()
-	t.Cleanup(func() { r.host.Close() })
+	tb.Cleanup(func() { closing(tb, r.host) })
 	return r
+}
+
+// closing closes a host when a test is done with it.
+func closing(t reporter, h *Host) {
+	t.Helper()
+	if err := h.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
 }
 
 func (r *rig) init(c RootConfig) Marker {
@@ -165,7 +182,7 @@ func (r *rig) bricks() []Brick {
 }
 
 // wantKind fails the test unless err is of that kind.
-func wantKind(t testing.TB, err error, want volume.Kind) {
+func wantKind(t reporter, err error, want volume.Kind) {
 	t.Helper()
 	if err == nil || volume.KindOf(err) != want {
 		t.Fatalf("error is %v (%v), want kind %v", err, volume.KindOf(err), want)
@@ -270,7 +287,7 @@ func soon(t reporter, what string, is func() bool) {
 	}
 }
 
-func killed(t testing.TB, err error) {
+func killed(t reporter, err error) {
 	t.Helper()
 	if !errors.Is(err, errKilled) {
 		t.Fatalf("the operation was not stopped at its step: %v", err)

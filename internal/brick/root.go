@@ -180,8 +180,8 @@ func (o *openRoot) locate(path string) (err error) {
 	if o.identity, err = o.self.Stat(); err != nil {
 		return err
 	}
-	o.device, _ = identity(o.identity)
-	real, err := filepath.EvalSymlinks(path)
+	o.device = deviceOf(o.identity)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
@@ -189,14 +189,14 @@ func (o *openRoot) locate(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	o.mount, _, err = findMount(mounts, real, o.device)
+	o.mount, _, err = findMount(mounts, resolved, o.device)
 	return err
 }
 
 // isMountPoint reports whether the root's path is where its file system is mounted.
 func (o *openRoot) isMountPoint(path string) bool {
-	real, err := filepath.EvalSymlinks(path)
-	return err == nil && real == o.mount.point
+	resolved, err := filepath.EvalSymlinks(path)
+	return err == nil && resolved == o.mount.point
 }
 
 // check reads the marker, compares it, and takes the lock.

@@ -77,7 +77,7 @@ func TestTwoAgentsCannotShareARoot(t *testing.T) {
 	r.mustMake(request("v1", 10*volume.MiB))
 	second, err := New(r.options)
 	must(t, err)
-	defer second.Close()
+	defer closing(t, second)
 	_, err = second.Make(t.Context(), request("v2", volume.MiB))
 	wantKind(t, err, volume.Precondition)
 	if !strings.Contains(err.Error(), "lock") {
@@ -99,7 +99,7 @@ func TestRootIsReplacedWhileRunning(t *testing.T) {
 	r := &rig{reporter: t, disk: d, options: Options{Pool: testPool, Roots: []RootConfig{c}, openQuotas: d.openQuotas}}
 	r.init(c)
 	r.restart()
-	defer r.host.Close()
+	defer closing(t, r.host)
 	b := r.mustMake(request("v1", 10*volume.MiB))
 
 	empty := t.TempDir()
@@ -150,7 +150,7 @@ func TestRootThatIsNoMountPointAnyMore(t *testing.T) {
 	must(t, writeJSON(dir, MarkerName, m))
 	h, err := New(Options{Pool: testPool, Roots: []RootConfig{{"root1", d.path}}, openQuotas: d.openQuotas})
 	must(t, err)
-	defer h.Close()
+	defer closing(t, h)
 	_, err = h.Make(t.Context(), request("v1", volume.MiB))
 	wantKind(t, err, volume.Precondition)
 }

@@ -36,7 +36,7 @@ func TestState(t *testing.T) {
 func TestStateOfARootThatIsNotThere(t *testing.T) {
 	h, err := New(Options{Pool: testPool, Roots: []RootConfig{{"root1", t.TempDir()}, {"root2", "/nowhere/at/all"}}})
 	must(t, err)
-	defer h.Close()
+	defer closing(t, h)
 	for _, s := range h.States(t.Context()) {
 		if s.Problem == "" || s.Name == "" || s.Path == "" {
 			t.Errorf("state: %+v", s)

@@ -26,7 +26,7 @@ const (
 func (r *root) keepEmptying(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := r.emptyTrash(ctx); err != nil && ctx.Err() == nil {
-			r.host.log.Warn("the trash of a brick root could not be emptied; trying again later",
+			r.host.log.WarnContext(ctx, "the trash of a brick root could not be emptied; trying again later",
 				"root", r.config.Name, "error", err)
 		}
 		again := time.NewTimer(lookAgain)
@@ -100,7 +100,7 @@ func (o *openRoot) emptyEntry(ctx context.Context, name string, p *pace) error {
 	if err := o.dir.Remove(path.Join(trashDir, name)); err != nil {
 		return ignoreMissing(err)
 	}
-	o.host.log.Info("removed brick emptied", "root", o.config.Name, "entry", name, "took", time.Since(began))
+	o.host.log.InfoContext(ctx, "removed brick emptied", "root", o.config.Name, "entry", name, "took", time.Since(began))
 	return o.after(stepGone)
 }
 

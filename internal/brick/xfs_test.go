@@ -19,60 +19,53 @@ var scratch = flag.String("scratch", "", "directory for the XFS images of the te
 
 const imageSize = 2 << 30
 
-// newDisk makes the disk of a test.
+// newDisk makes the disk of a test; in a guest each takes half a second.
 var newDisk = xfsDisk
 
-// TestMain has the state machine run fewer times than elsewhere: in a guest each
-// takes seconds. The flag itself goes before this.
-func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "10"); err != nil {
-		panic(err)
-	}
-	m.Run()
-}
+const machineRuns = "10"
 
-func xfsDisk(t testing.TB) disk {
-	t.Helper()
-	top := t.TempDir()
+func xfsDisk(tb testing.TB) disk {
+	tb.Helper()
+	top := tb.TempDir()
 	path := filepath.Join(top, "root")
 	if err := os.Mkdir(path, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	image := xfsImage(t)
-	command(t, "mkfs.xfs", append(mkfsOptions(newID()), image)...)
-	mountImage(t, image, path)
+	image := xfsImage(tb)
+	command(tb, "mkfs.xfs", append(mkfsOptions(newID()), image)...)
+	mountImage(tb, image, path)
 	return disk{path: path, mounted: true, enforces: true}
 }
 
 // xfsImage makes a sparse file that is gone after the test.
-func xfsImage(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(*scratch, "xfs")
+func xfsImage(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp(*scratch, "xfs") //nolint:usetesting // -scratch says where there is room
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	tb.Cleanup(func() { must(tb, os.RemoveAll(dir)) })
 	image := filepath.Join(dir, "image")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.Truncate(image, imageSize); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return image
 }
 
-func mountImage(t testing.TB, image, path string) {
-	t.Helper()
-	command(t, "mount", "-o", "loop,"+MountOptions, image, path)
-	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+func mountImage(tb testing.TB, image, path string) {
+	tb.Helper()
+	command(tb, "mount", "-o", "loop,"+MountOptions, image, path)
+	tb.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
 }
 
-func command(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+func command(tb testing.TB, name string, args ...string) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), name, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
 }
