@@ -22,7 +22,8 @@ type Node interface {
 	// an entry in Description.Problems, not an error.
 	Describe(ctx context.Context) (Description, error)
 	// Bricks returns the brick directories on all roots: those of the named
-	// volume, or all where the name is empty. Those in the trash are left out.
+	// volume, or all where the name is empty. Those in the trash are left out. It
+	// fails where one root cannot be read, so that no caller takes a part for all.
 	Bricks(ctx context.Context, volume string) ([]brick.Brick, error)
 	// MakeBrick makes a brick directory with its mark and its quota, or finds
 	// one that was made with the same mark. Exists where the volume has a brick
@@ -49,7 +50,8 @@ type Description struct {
 	Version  string
 	Protocol int
 	Roots    []brick.RootState
-	// GlusterVersion is what glusterd says of itself; empty where it does not answer.
+	// GlusterVersion is that of Gluster on the node, known a moment after glusterd
+	// first answered; empty where glusterd does not answer.
 	GlusterVersion string
 	// GlusterdReady is true where glusterd answered a query just now.
 	GlusterdReady bool

@@ -26,6 +26,8 @@ const (
 const (
 	// firstUpkeep is when a start is tried again that found glusterd not ready.
 	firstUpkeep = 5 * time.Second
+	// warnBefore is how long before the certificate's end the log says so.
+	warnBefore = 30 * 24 * time.Hour
 	// maxVersionAge is how old the known version of Gluster may be.
 	maxVersionAge = 10 * time.Minute
 )
@@ -49,6 +51,7 @@ func (l *Local) Upkeep(ctx context.Context) {
 		case <-timer.C:
 		}
 		next := time.Duration(l.cfg.RepairInterval)
+		l.watchCertificate()
 		if l.pingInTime(ctx) == nil {
 			if time.Since(versionRead) > maxVersionAge && l.readVersion(ctx) == nil {
 				versionRead = time.Now()
@@ -63,6 +66,17 @@ func (l *Local) Upkeep(ctx context.Context) {
 			next = min(next, firstUpkeep)
 		}
 		timer.Reset(next)
+	}
+}
+
+// watchCertificate warns while there is time.
+func (l *Local) watchCertificate() {
+	expires, err := l.certificate()
+	switch {
+	case err != nil:
+		l.log.Warn("the newest certificate is not in use", "error", err)
+	case !expires.IsZero() && time.Until(expires) < warnBefore:
+		l.log.Warn("the agent's certificate ends soon or has ended; renew it with bricklayer certs", "expires", expires)
 	}
 }
 
