@@ -62,7 +62,8 @@ type servedPool struct {
 	agents   agents
 	// backend is nil where the pool has no nodes, or for the reason in err.
 	backend *plain.Backend
-	err     error
+	// err is why there is no backend.
+	err error
 }
 
 func newPools(dial func(pool string) (agents, error), log *slog.Logger) *pools {
