@@ -195,7 +195,7 @@ func (c Checker) Create(r gluster.CreateRequest) error {
 	if err := checkCounts(r); err != nil {
 		return err
 	}
-	seen := make(map[gluster.Brick]bool, len(r.Bricks))
+	seen := make(map[string]bool, len(r.Bricks))
 	for i, b := range r.Bricks {
 		field := "bricks[" + strconv.Itoa(i) + "]"
 		if !isHost(b.Host) {
@@ -205,11 +205,10 @@ func (c Checker) Create(r gluster.CreateRequest) error {
 			!strings.HasSuffix(b.Path, BrickPath("", r.Name)) {
 			return volume.NewFieldError(field+".path", b.Path, "ROOT"+BrickPath("", r.Name))
 		}
-		if key := (gluster.Brick{Host: b.Host, Path: b.Path}); seen[key] {
+		if seen[b.String()] {
 			return volume.NewFieldError(field, b.String(), "each brick once")
-		} else {
-			seen[key] = true
 		}
+		seen[b.String()] = true
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func fill(t testing.TB, v reflect.Value, n *int64) {
 			v.Set(reflect.ValueOf(time.Unix(1700000000, *n).UTC()))
 			return
 		}
-		for i := range v.NumField() {
-			fill(t, v.Field(i), n)
+		for _, f := range v.Fields() {
+			fill(t, f, n)
 		}
 	default:
 		t.Fatalf("a field of kind %v", v.Kind())

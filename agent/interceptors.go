@@ -130,9 +130,10 @@ func remote(ctx context.Context) string {
 func (s *Server) recover(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic", "verb", path.Base(info.FullMethod), "request_id", RequestID(ctx), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log.ErrorContext(ctx, "panic", "verb", path.Base(info.FullMethod), "request_id", RequestID(ctx), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			resp, err = nil, At(s.o.Name, "serve "+path.Base(info.FullMethod), "", &volume.Error{
-				Kind: volume.Internal, Err: fmt.Errorf("the agent panicked: %v", p), Next: "its log has the stack; report it"})
+				Kind: volume.Internal, Err: fmt.Errorf("the agent panicked: %v", p), Next: "its log has the stack; report it",
+			})
 		}
 	}()
 	return next(ctx, req)

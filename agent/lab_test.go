@@ -131,6 +131,21 @@ func TestLabDaemonsDown(t *testing.T) {
 		t.Errorf("describe said that glusterd is ready, but: %v", err)
 	}
 
+	// One that hangs takes connections and answers nothing.
+	signal := func(name string) {
+		t.Helper()
+		if out, err := l.Exec(ctx, n.Name, "pkill", "-x", "-"+name, "glusterd"); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+	}
+	signal("STOP")
+	d, err = n.Describe(ctx)
+	signal("CONT")
+	t.Logf("problems while glusterd hangs: %q", d.Problems)
+	if err != nil || d.GlusterdReady {
+		t.Errorf("while glusterd hangs: ready %t, %v", d.GlusterdReady, err)
+	}
+
 	if err := l.KillAgent(ctx, n.Name); err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		})
 	}
 	expires, _ := k.expires()
-	log.Info("agent is serving", "listen", listener.Addr().String(), "version", o.Version, "protocol", Protocol,
+	log.InfoContext(ctx, "agent is serving", "listen", listener.Addr().String(), "version", o.Version, "protocol", Protocol,
 		"roots", len(o.Config.Roots), "certificate_expires", expires)
 
 	background, stop := context.WithCancel(ctx)
@@ -59,7 +59,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	err = server.Serve(ctx, listener)
 	stop()
 	all.Wait()
-	log.Info("agent has stopped")
+	log.InfoContext(ctx, "agent has stopped")
 	return errors.Join(err, host.Close())
 }
 

@@ -114,7 +114,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	select {
 	case <-stopped:
 	case <-timer.C:
-		s.log.Warn("calls were still running when the agent stopped", "node", s.o.Name, "waited", stopTimeout)
+		s.log.WarnContext(ctx, "calls were still running when the agent stopped", "node", s.o.Name, "waited", stopTimeout)
 		s.grpc.Stop()
 		<-stopped
 	}

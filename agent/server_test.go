@@ -2,8 +2,11 @@ package agent_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,10 +18,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-
-	"crypto/tls"
-	"crypto/x509"
-	"os"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/agentpb"

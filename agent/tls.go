@@ -80,8 +80,10 @@ func (k *keeper) current() (*material, error) {
 		m, err = k.read()
 	}
 	if err != nil {
-		err = &volume.Error{Kind: volume.Precondition, Op: "read certificates", Err: err,
-			Next: "bring CA, certificate and key together, or make them anew with bricklayer certs"}
+		err = &volume.Error{
+			Kind: volume.Precondition, Op: "read certificates", Err: err,
+			Next: "bring CA, certificate and key together, or make them anew with bricklayer certs",
+		}
 		if k.have != nil {
 			k.problem = err
 			return k.have, nil
@@ -232,8 +234,7 @@ func awaitAcceptance(ctx context.Context, conn net.Conn) ([]byte, error) {
 
 // explain returns an error of kind Denied where a certificate was the cause.
 func (c *clientCreds) explain(err error) error {
-	var bad *tls.CertificateVerificationError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return &volume.Error{
 			Kind: volume.Denied, Op: "verify the agent's certificate", Err: bad.Err,
 			Next: "the agent must have a valid certificate for " + c.name + " from the CA in " + c.keeper.files.CA,

@@ -59,7 +59,7 @@ func (l *Local) Upkeep(ctx context.Context) {
 			if err := l.repairSafely(ctx); err == nil {
 				repaired = time.Now()
 			} else if ctx.Err() == nil {
-				l.log.Warn("quotas could not all be checked", "error", err)
+				l.log.WarnContext(ctx, "quotas could not all be checked", "error", err)
 			}
 		}
 		if repaired.IsZero() {
@@ -85,7 +85,7 @@ func (l *Local) watchCertificate() {
 func (l *Local) repairSafely(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			l.log.ErrorContext(ctx, "panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = fmt.Errorf("the agent panicked: %v", p)
 		}
 	}()
@@ -99,7 +99,7 @@ func (l *Local) readVersion(ctx context.Context) error {
 	}
 	version, err := v.Version(ctx)
 	if err != nil {
-		l.log.Warn("the version of Gluster could not be read", "error", err)
+		l.log.WarnContext(ctx, "the version of Gluster could not be read", "error", err)
 		return err
 	}
 	l.mu.Lock()
@@ -127,7 +127,7 @@ func (l *Local) RepairQuotas(ctx context.Context) error {
 	}
 	done, err := l.bricks.Repair(ctx, want)
 	for _, r := range done {
-		l.log.Info("a brick's quota was put right", "root", r.Ref.Root, "volume", r.Ref.Volume,
+		l.log.InfoContext(ctx, "a brick's quota was put right", "root", r.Ref.Root, "volume", r.Ref.Volume,
 			"quota", r.To.Bytes.String(), "files", r.Files)
 	}
 	return l.at("repair quotas", "", errors.Join(append(faults, err)...))

@@ -13,13 +13,15 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-// kinds is the one table between the kinds of this program, those on the wire,
-// and the gRPC codes that go with them for whoever looks at the wire.
-var kinds = []struct {
+type kindRow struct {
 	kind volume.Kind
 	pb   agentpb.Kind
 	code codes.Code
-}{
+}
+
+// kinds is the one table between the kinds of this program, those on the wire,
+// and the gRPC codes that go with them for whoever looks at the wire.
+var kinds = []kindRow{
 	{volume.Internal, agentpb.Kind_KIND_INTERNAL, codes.Internal},
 	{volume.Invalid, agentpb.Kind_KIND_INVALID, codes.InvalidArgument},
 	{volume.NotFound, agentpb.Kind_KIND_NOT_FOUND, codes.NotFound},
@@ -36,13 +38,7 @@ var kinds = []struct {
 // kindFromPB returns the kind; one that a newer agent made up is Internal, of
 // which nobody concludes that anything did or did not happen.
 func kindFromPB(pb agentpb.Kind) volume.Kind {
-	i := slices.IndexFunc(kinds, func(k struct {
-		kind volume.Kind
-		pb   agentpb.Kind
-		code codes.Code
-	}) bool {
-		return k.pb == pb
-	})
+	i := slices.IndexFunc(kinds, func(k kindRow) bool { return k.pb == pb })
 	if i < 0 {
 		return volume.Internal
 	}
@@ -88,20 +84,17 @@ func toFailure(err error) (*agentpb.Failure, codes.Code) {
 		}
 	}
 	cause := err
-	var e *volume.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*volume.Error](err); ok {
 		f.Op, f.On, f.Next = clip(e.Op), clip(e.On), clip(e.Next)
 		cause = e.Err
 	}
 	if cause != nil {
 		f.Message = clip(cause.Error())
 	}
-	var p *protocolError
-	if errors.As(err, &p) {
+	if _, ok := errors.AsType[*protocolError](err); ok {
 		f.Protocol = Protocol
 	}
-	var g *gluster.Error
-	if errors.As(err, &g) {
+	if g, ok := errors.AsType[*gluster.Error](err); ok {
 		f.Gluster = &agentpb.GlusterFailure{Reason: string(g.Reason), Command: clip(g.Command), Text: clip(g.Text)}
 	}
 	return f, code

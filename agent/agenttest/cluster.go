@@ -95,8 +95,10 @@ func New(cfg Config) *Cluster {
 		n.check = agent.Checker{Pool: cfg.Pool, Node: nc.Name}
 		for i, rc := range nc.Roots {
 			n.check.Roots = append(n.check.Roots, rc.Name)
-			n.roots = append(n.roots, &root{cfg: rc, mounted: true, id: fmt.Sprintf("%s-%s-%04d", nc.Name, rc.Name, i),
-				bricks: map[string]*fakeBrick{}})
+			n.roots = append(n.roots, &root{
+				cfg: rc, mounted: true, id: fmt.Sprintf("%s-%s-%04d", nc.Name, rc.Name, i),
+				bricks: map[string]*fakeBrick{},
+			})
 		}
 		c.nodes = append(c.nodes, n)
 	}

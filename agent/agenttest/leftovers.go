@@ -31,8 +31,13 @@ func (l Leftovers) String() string {
 		name    string
 		entries []string
 	}{
-		{"brick", l.Bricks}, {"trash", l.Trash}, {"archive", l.Archive},
-		{"quota", l.Quotas}, {"project", l.Projects}, {"volume", l.Volumes}, {"lock", l.Locks},
+		{"brick", l.Bricks},
+		{"trash", l.Trash},
+		{"archive", l.Archive},
+		{"quota", l.Quotas},
+		{"project", l.Projects},
+		{"volume", l.Volumes},
+		{"lock", l.Locks},
 	} {
 		for _, e := range part.entries {
 			fmt.Fprintf(&b, "%s %s\n", part.name, e)

@@ -369,7 +369,7 @@ func (n *Node) RemoveBrick(ctx context.Context, r brick.RemoveRequest) error {
 		if v := n.c.user(gluster.Brick{Host: n.cfg.Address, Path: agent.BrickPath(on.cfg.Path, r.Ref.Volume)}); v != "" {
 			return struct{}{}, &volume.Error{
 				Kind: volume.Precondition, Op: "remove brick", On: "root " + on.cfg.Name,
-				Err: fmt.Errorf("Gluster volume %s still uses it", v), Next: "delete the Gluster volume first",
+				Err: fmt.Errorf("the Gluster volume %s still uses it", v), Next: "delete the Gluster volume first",
 			}
 		}
 		delete(on.bricks, r.Ref.Volume)

@@ -102,10 +102,10 @@ func (s *suite) await(what string, look func() error) {
 
 func (s *suite) remember() {
 	s.before = map[string]volume.Size{}
-	s.eachRoot(func(key string, r brick.RootState) error {
+	s.must("describe", s.eachRoot(func(key string, r brick.RootState) error {
 		s.before[key] = r.Committed
 		return nil
-	})
+	}))
 }
 
 // eachRoot calls f for every root of every node and returns its first error.

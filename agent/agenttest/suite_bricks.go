@@ -94,14 +94,12 @@ func (s *suite) brickLifecycle() {
 			s.Errorf("bricks of %q: %+v, want one of %+v", name, all, r.Ref)
 		}
 	}
-	if s.eachRoot(func(key string, st brick.RootState) error {
+	s.must("describe", s.eachRoot(func(key string, st brick.RootState) error {
 		if key == n.Name+"/"+n.Root && st.Committed-s.before[key] != size {
 			s.Errorf("%d bytes more are committed, want %d", st.Committed-s.before[key], size)
 		}
 		return nil
-	}) != nil {
-		s.Error("describe failed")
-	}
+	}))
 	for _, what := range []string{"remove", "remove again"} {
 		s.must(what, n.RemoveBrick(s.Context(), brick.RemoveRequest{Ref: r.Ref, Mode: brick.ToTrash}))
 	}
