@@ -21,8 +21,8 @@ type Ref struct {
 
 // Quota bounds a brick directory. Zero is no bound.
 type Quota struct {
-	Bytes  volume.Size
-	Inodes int64
+	Bytes  volume.Size `json:"bytes"`
+	Inodes int64       `json:"inodes"`
 }
 
 // Mark is what is written beside a brick directory: whose it is and what it is

@@ -115,7 +115,8 @@ func (f *format) already(number uint64) (Formatted, bool, error) {
 
 // refuseUsed refuses a device that somebody has open or that carries anything.
 func (f *format) refuseUsed(ctx context.Context, number uint64) error {
-	const next = "name an empty disk; if this one may be erased, do that yourself with `wipefs --all`"
+	next := "name an empty disk; if this one may be erased, do that yourself with `wipefs --all`; " +
+		"if an earlier format was interrupted, mount it at " + f.Root.Path + " and run `bricklayer agent init` without --format"
 	if err := inUse(f.Device, number); err != nil {
 		return f.refuse(err, next)
 	}
@@ -197,12 +198,24 @@ func (f *format) make(ctx context.Context) (Formatted, error) {
 	return done, nil
 }
 
+// mkfsOptions are the file system's. Of what was tried for bricks (4,000 files
+// with Gluster's attributes and links, Linux 6.1, KiB written and used):
+// defaults 23,860; directory blocks of 8 or 16 KiB 1 to 3 % more, no faster;
+// inodes of 1,024 bytes 17 % more, since Gluster's attributes fit into 512;
+// without reflink or finobt the same. So little is turned:
 func mkfsOptions(uuid string) []string {
 	return []string{
 		"-q",
+		// No discard of the whole disk first: slow on some, and it would make a
+		// sparse disk's image dense or wait on a thin one. fstrim does it later.
 		"-K",
+		// crc: damage is seen. finobt: creating files stays quick in a full file
+		// system. reflink: copies of a brick cost its files, not its bytes; it
+		// keeps back 0.6 % of the space. uuid: for the fstab line.
 		"-m", "crc=1,finobt=1,reflink=1,uuid=" + uuid,
+		// Room for Gluster's attributes inside of the inode; 1,024 gains nothing.
 		"-i", "size=512",
+		// The stripe is left to mkfs, which asks the disk: a plain one has none.
 	}
 }
 

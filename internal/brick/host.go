@@ -98,8 +98,9 @@ func checkRootPath(field, path string) error {
 }
 
 // Host is the brick roots of one host. It is safe for concurrent use, and sure
-// of being the only one that changes a root: it holds a lock on each. A root
-// that cannot be used now (not mounted, say) is tried again at each call.
+// of being the only one that changes a root: it holds a lock on each, which also
+// keeps the file system from being unmounted before Close. A root that cannot
+// be used now (not mounted, say) is tried again at each call.
 type Host struct {
 	options Options
 	roots   []*root

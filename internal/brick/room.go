@@ -1,6 +1,7 @@
 package brick
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -33,7 +34,7 @@ func (o *openRoot) ledger(records []record) (ledger, error) {
 	if err := ignoringInterrupts(func() error { return unix.Fstatfs(int(o.self.Fd()), &fs) }); err != nil {
 		return ledger{}, fmt.Errorf("read the file system's size: %w", err)
 	}
-	l := ledger{block: max(volume.Size(fs.Bsize), 1)}
+	l := ledger{block: volume.Size(cmp.Or(fs.Frsize, fs.Bsize, basicBlock))}
 	l.total = volume.Size(fs.Blocks) * l.block
 	l.free = volume.Size(fs.Bavail) * l.block
 	l.used = volume.Size(fs.Blocks-fs.Bfree) * l.block
@@ -80,7 +81,7 @@ func (o *openRoot) promise(op, volumeName string, l ledger, more volume.Size) er
 
 // roundUp makes a quota whole blocks of the file system, which is what it would enforce.
 func (l ledger) roundUp(q Quota) (Quota, error) {
-	bytes, ok := q.Bytes.RoundUp(max(l.block, basicBlock))
+	bytes, ok := q.Bytes.RoundUp(l.block)
 	if !ok {
 		return Quota{}, checkQuota(Quota{Bytes: volume.MaxSize + 1})
 	}

@@ -55,7 +55,9 @@ type openRoot struct {
 	*root
 	dir *os.Root
 	// self is the directory itself, for its lock and its file system's quotas.
-	self     *os.File
+	self *os.File
+	// top is the mount point where that is locked too, or nil.
+	top      *os.File
 	identity fs.FileInfo
 	device   uint64
 	marker   Marker
@@ -143,7 +145,13 @@ func (r *root) close() error {
 	return err
 }
 
-func (o *openRoot) release() error { return errors.Join(o.self.Close(), o.dir.Close()) }
+func (o *openRoot) release() error {
+	err := errors.Join(o.self.Close(), o.dir.Close())
+	if o.top != nil {
+		err = errors.Join(err, o.top.Close())
+	}
+	return err
+}
 
 // openNow opens, checks and locks the root.
 func (r *root) openNow(op string) (*openRoot, error) {
@@ -220,6 +228,25 @@ func (o *openRoot) check(op string) error {
 	if err := lock(o.self); err != nil {
 		return o.fail(volume.Precondition, op, "", err, "stop the other agent that serves this root")
 	}
+	if err := o.lockFileSystem(); err != nil {
+		return o.fail(volume.Precondition, op, "", err,
+			"give each brick root a file system of its own: project IDs and space are counted for a file system")
+	}
+	return nil
+}
+
+// lockFileSystem takes the mount point as well where the root lies below it, so
+// that no two roots give out the same project IDs.
+func (o *openRoot) lockFileSystem() (err error) {
+	if !o.marker.Quota || o.mount.fileSystem != "xfs" || o.isMountPoint(o.config.Path) {
+		return nil
+	}
+	if o.top, err = os.Open(o.mount.point); err != nil {
+		return err
+	}
+	if err := lock(o.top); err != nil {
+		return fmt.Errorf("another brick root lies on the file system at %s: %w", o.mount.point, err)
+	}
 	return nil
 }
 
@@ -228,7 +255,7 @@ func (o *openRoot) check(op string) error {
 func lock(dir *os.File) error {
 	err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return errors.New("another process holds the root's lock")
+		return errors.New("the lock is held already")
 	}
 	return err
 }

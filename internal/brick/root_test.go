@@ -80,7 +80,7 @@ func TestTwoAgentsCannotShareARoot(t *testing.T) {
 	defer closing(t, second)
 	_, err = second.Make(t.Context(), request("v2", volume.MiB))
 	wantKind(t, err, volume.Precondition)
-	if !strings.Contains(err.Error(), "lock") {
+	if !strings.Contains(err.Error(), "other agent") {
 		t.Errorf("%v", err)
 	}
 	must(t, r.host.Close())
@@ -232,5 +232,35 @@ func TestOptionsAreChecked(t *testing.T) {
 		if _, err := New(o); !volume.Is(err, volume.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestTwoRootsCannotShareAFileSystem is about XFS; elsewhere there are no
+// project IDs that could meet.
+func TestTwoRootsCannotShareAFileSystem(t *testing.T) {
+	d := newDisk(t)
+	if !d.mounted {
+		t.Skip("needs XFS: runs with the build tag lab")
+	}
+	o := Options{Pool: testPool}
+	for _, name := range []string{"root1", "root2"} {
+		c := RootConfig{name, filepath.Join(d.path, name)}
+		must(t, os.Mkdir(c.Path, 0o755))
+		_, err := Init(t.Context(), InitOptions{Pool: testPool, Root: c, AnyDirectory: true})
+		must(t, err)
+		o.Roots = append(o.Roots, c)
+	}
+	h, err := New(o)
+	must(t, err)
+	defer closing(t, h)
+	// Whichever is opened first serves.
+	var problems []string
+	for _, s := range h.States(t.Context()) {
+		if s.Problem != "" {
+			problems = append(problems, s.Problem)
+		}
+	}
+	if len(problems) != 1 || !strings.Contains(problems[0], "file system of its own") {
+		t.Errorf("problems: %q", problems)
 	}
 }
