@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sync/errgroup"
 
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/volume"
@@ -103,13 +104,7 @@ func (n *Node) NodeGetStorageHealth(ctx context.Context, _ *csipb.NodeGetStorage
 	if err != nil {
 		return nil, err
 	}
-	broken := map[string][]string{} // by reason: the volumes
-	for _, m := range clients(table) {
-		if _, err := n.mounts.Usage(ctx, m.Target); err != nil && !volume.Is(err, volume.NotFound) {
-			reason, _ := mountFault(err)
-			broken[reason] = append(broken[reason], m.Volume())
-		}
-	}
+	broken := n.broken(ctx, clients(table))
 	for _, reason := range []string{staleMount, bricksUnreachable, mountSilent, mountUnknown} {
 		if names := broken[reason]; len(names) > 0 {
 			resp.BackendHealth = append(resp.BackendHealth, &csipb.NodeGetStorageHealthResponse_StorageBackendHealth{
@@ -118,4 +113,31 @@ func (n *Node) NodeGetStorageHealth(ctx context.Context, _ *csipb.NodeGetStorage
 		}
 	}
 	return resp, nil
+}
+
+// askAtOnce bounds how many clients are asked at the same time; each that hangs
+// takes a thread.
+const askAtOnce = 16
+
+// broken returns the volumes of the mounts that do not answer, by reason.
+func (n *Node) broken(ctx context.Context, mounts []mount.Mount) map[string][]string {
+	reasons := make([]string, len(mounts))
+	var group errgroup.Group
+	group.SetLimit(askAtOnce)
+	for i, m := range mounts {
+		group.Go(func() error {
+			if _, err := n.mounts.Usage(ctx, m.Target); err != nil && !volume.Is(err, volume.NotFound) {
+				reasons[i], _ = mountFault(err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no member fails
+	broken := map[string][]string{}
+	for i, reason := range reasons {
+		if reason != "" {
+			broken[reason] = append(broken[reason], mounts[i].Volume())
+		}
+	}
+	return broken
 }

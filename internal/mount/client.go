@@ -26,6 +26,9 @@ import (
 func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags Flags) error {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.MountWithin)
 	defer cancel()
+	if err := l.requireFree(ctx, src, target); err != nil {
+		return err
+	}
 	servers, err := l.reachable(ctx, src.Servers)
 	if err != nil {
 		return &volume.Error{
@@ -38,7 +41,7 @@ func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags 
 		return &volume.Error{Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err}
 	}
 	l.probe.forget(target)
-	client, err := l.start(ctx, clientArgs(servers, src.Volume, log.path, target, flags), target)
+	client, err := l.start(ctx, clientArgs(servers, l.opts.Port, src.Volume, log.path, target, flags), target)
 	if err != nil {
 		return &volume.Error{
 			Kind: volume.Precondition, Op: "mount", On: "volume " + src.Volume, Err: err,
@@ -54,10 +57,26 @@ func (l *Linux) Glusterfs(ctx context.Context, src Source, target string, flags 
 	return nil
 }
 
-func clientArgs(servers []string, name, log, target string, flags Flags) []string {
+// requireFree refuses a target that shows a Gluster volume: another one on top
+// would hide it, and could not be told from it if it failed.
+func (l *Linux) requireFree(ctx context.Context, src Source, target string) error {
+	table, err := l.Mounts(ctx)
+	if err != nil {
+		return err
+	}
+	if m, mounted := At(table, target); mounted && m.Type == fuseType {
+		return AlreadyMounted(src, m)
+	}
+	return nil
+}
+
+func clientArgs(servers []string, port int, name, log, target string, flags Flags) []string {
 	args := []string{"--no-daemon", "--process-name=fuse", "--volfile-id=/" + name, "--log-file=" + log}
 	for _, s := range servers {
 		args = append(args, "--volfile-server="+s)
+	}
+	if port != DefaultPort {
+		args = append(args, "--volfile-server-port="+strconv.Itoa(port))
 	}
 	if !hasFlag(flags.client, "--log-level=") {
 		args = append(args, "--log-level=WARNING") // INFO writes the whole volume file at each mount

@@ -14,7 +14,7 @@ func TestFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := clientArgs([]string{"n1", "n2"}, "vol", "/log/vol.log", "/mnt", f)
+	got := clientArgs([]string{"n1", "n2"}, DefaultPort, "vol", "/log/vol.log", "/mnt", f)
 	want := []string{
 		"--no-daemon", "--process-name=fuse", "--volfile-id=/vol", "--log-file=/log/vol.log", "--volfile-server=n1", "--volfile-server=n2",
 		"--acl", "--log-level=ERROR", "--attribute-timeout=0", "--fuse-mountopts=noatime,nosuid", "/mnt",
@@ -116,7 +116,7 @@ func FuzzArguments(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, arg := range clientArgs(src.Servers, src.Volume, "/log", "/target", flags) {
+		for _, arg := range clientArgs(src.Servers, 1234, src.Volume, "/log", "/target", flags) {
 			if !strings.HasPrefix(arg, "--") && arg != "/target" || strings.ContainsAny(arg, " \t\n\x00'\"\\$`;|&<>") {
 				t.Errorf("an argument %q", arg)
 			}

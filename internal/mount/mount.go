@@ -3,8 +3,11 @@ package mount
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+
+	"bricklayer.csi/internal/volume"
 )
 
 // Mounter makes, ends and looks at mounts. It is safe for concurrent use, but
@@ -14,6 +17,7 @@ import (
 // Errors carry a volume.Kind. Every method ends soon after its context does.
 type Mounter interface {
 	// Glusterfs mounts a Gluster volume at target and returns once it answers.
+	// Exists where target shows a Gluster volume already, even a dead one.
 	// On an error nothing is left mounted at target by this call, and no client runs.
 	Glusterfs(ctx context.Context, src Source, target string, flags Flags) error
 
@@ -93,6 +97,14 @@ func (m Mount) Volume() string {
 	}
 	name, _, _ := strings.Cut(path, "/")
 	return name
+}
+
+// AlreadyMounted is what Glusterfs returns where target shows a volume.
+func AlreadyMounted(src Source, there Mount) error {
+	return &volume.Error{
+		Kind: volume.Exists, Op: "mount volume " + src.Volume, On: there.Target,
+		Err: fmt.Errorf("%s is mounted there", there.Source), Next: "unmount it first",
+	}
 }
 
 // At returns the topmost mount at target.

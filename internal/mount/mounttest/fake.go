@@ -97,6 +97,9 @@ func (f *Fake) Glusterfs(ctx context.Context, src mount.Source, target string, f
 	if err != nil {
 		return err
 	}
+	if m, mounted := mount.At(f.table, target); mounted && m.Type == "fuse.glusterfs" {
+		return mount.AlreadyMounted(src, m)
+	}
 	if _, err := f.Volume(src.Volume); err != nil {
 		return &volume.Error{Kind: volume.KindOf(err), Op: "mount volume " + src.Volume, On: target, Err: err}
 	}

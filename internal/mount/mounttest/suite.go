@@ -39,6 +39,7 @@ func Run(t *testing.T, env Env) {
 		{"stale mount in use", testStaleInUse},
 		{"mount in use", testInUse},
 		{"stacked mounts", testStacked},
+		{"two volumes at one target", testTwice},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -217,4 +218,19 @@ func testStacked(ctx context.Context, t *testing.T, e Env) {
 	}
 	unmount(ctx, t, e, lower)
 	unmount(ctx, t, e, other)
+}
+
+func testTwice(ctx context.Context, t *testing.T, e Env) {
+	t.Helper()
+	target := mounted(ctx, t, e)
+	before := at(ctx, t, e, target)
+	for _, src := range []mount.Source{e.Source, e.Missing} {
+		if err := e.Mounter.Glusterfs(ctx, src, target, mount.Flags{}); !volume.Is(err, volume.Exists) {
+			t.Errorf("%s: got %v; want Exists", src.Volume, err)
+		}
+	}
+	if after := at(ctx, t, e, target); after != before {
+		t.Errorf("got %+v; want %+v as before", after, before)
+	}
+	unmount(ctx, t, e, target)
 }
