@@ -157,11 +157,7 @@ func findVerbs(ctx context.Context, program string) []string {
 // ensureTrust writes the pool file and makes the pool's certificates, as far as
 // they are missing or about to end.
 func (l *Lab) ensureTrust(ctx context.Context) error {
-	data, err := yaml.Marshal(l.poolResource())
-	if err != nil {
-		return err
-	}
-	if err := writeFile(l.paths.pool(), data, 0o644); err != nil {
+	if err := l.writePool(); err != nil {
 		return err
 	}
 	if !l.can(verbCerts) {
@@ -171,6 +167,14 @@ func (l *Lab) ensureTrust(ctx context.Context) error {
 		return fmt.Errorf("make the certificates of the pool: %w", err)
 	}
 	return nil
+}
+
+func (l *Lab) writePool() error {
+	data, err := yaml.Marshal(l.poolResource())
+	if err != nil {
+		return err
+	}
+	return writeFile(l.paths.pool(), data, 0o644)
 }
 
 // program is the bricklayer program as the host sees it.
@@ -198,11 +202,15 @@ func (l *Lab) poolResource() map[string]any {
 			"roots": l.roots(),
 		})
 	}
+	spec := map[string]any{"nodes": nodes, "clientNetworks": []string{l.config.Network}}
+	if l.config.Heketi {
+		spec["heketi"] = map[string]any{"url": l.HeketiURL(), "user": heketiUser, "keyFile": l.HeketiKeyFile()}
+	}
 	return map[string]any{
 		"apiVersion": "bricklayer.csi/v1alpha1",
 		"kind":       "StoragePool",
 		"metadata":   map[string]any{"name": poolName},
-		"spec":       map[string]any{"nodes": nodes, "clientNetworks": []string{l.config.Network}},
+		"spec":       spec,
 	}
 }
 

@@ -40,6 +40,8 @@ type Config struct {
 	Network   string `json:"network"`
 	Zones     int    `json:"zones"`
 	Disks     []Disk `json:"disks"`
+	// Heketi gives the lab a heketi that makes volumes on the disks for LVM.
+	Heketi bool `json:"heketi,omitempty"`
 	// Mirror is where the packages of the image come from; empty means the
 	// mirrors that mmdebstrap knows.
 	Mirror string `json:"mirror,omitempty"`
@@ -141,6 +143,9 @@ func (c Config) Validate() error {
 	if c.Mirror != "" && !mirrorRE.MatchString(c.Mirror) {
 		return fmt.Errorf("mirror: %q: want an http or https address of a Debian archive", c.Mirror)
 	}
+	if c.Heketi && c.disksFor(UseLVM) == "" {
+		return fmt.Errorf("heketi: true, and no disk has use: %s", UseLVM)
+	}
 	return c.validateDisks()
 }
 
@@ -215,6 +220,8 @@ func (c Config) growsFrom(old Config) error {
 		return refuse("network", old.Network, c.Network)
 	case c.Nodes < old.Nodes:
 		return refuse("nodes", old.Nodes, c.Nodes)
+	case old.Heketi && !c.Heketi:
+		return refuse("heketi", true, false)
 	case len(c.Disks) < len(old.Disks):
 		return refuse("disks", len(old.Disks), len(c.Disks))
 	}

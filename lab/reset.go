@@ -28,6 +28,9 @@ func (l *Lab) reset(ctx context.Context) error {
 	if err := endClients(ctx, l.paths, l.netns, l.progress); err != nil {
 		return err
 	}
+	if err := l.emptyHeketi(ctx); err != nil {
+		return err
+	}
 	halt := func(ctx context.Context, n Node) error {
 		if _, err := l.guest(ctx, n.Name, "reset-stop"); err != nil {
 			return err
@@ -37,7 +40,10 @@ func (l *Lab) reset(ctx context.Context) error {
 	if err := each(ctx, l.nodes, halt); err != nil {
 		return err
 	}
-	return l.makeReady(ctx, l.nodes)
+	if err := l.makeReady(ctx, l.nodes); err != nil {
+		return err
+	}
+	return l.ensureHeketi(ctx)
 }
 
 // emptyDisks gives the space of a node's disks back to the host. The guest has none

@@ -23,6 +23,9 @@ func (l *Lab) fillShare(n Node) error {
 	if err != nil {
 		return err
 	}
+	if heketi, err := os.ReadFile(l.paths.heketi("ssh.pub")); err == nil {
+		authorized = append(authorized, heketi...)
+	}
 	hostKey, err := os.ReadFile(l.paths.hostKey())
 	if err != nil {
 		return err

@@ -71,6 +71,9 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	if l.faults(list) == nil {
+		if err := l.ensureHeketi(ctx); err != nil {
+			return err
+		}
 		l.say("lab %s is up: %d nodes, nothing to do", l.config.Name, len(l.nodes))
 		return nil
 	}
@@ -78,6 +81,9 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	if err := l.ensureHeketi(ctx); err != nil {
 		return err
 	}
 	l.say("lab %s is up: %s", l.config.Name, l.summary())

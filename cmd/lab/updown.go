@@ -11,6 +11,7 @@ import (
 
 func upCommand(name *string) *cobra.Command {
 	var file string
+	var heketi bool
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the lab up, or repair what of it does not run",
@@ -20,11 +21,13 @@ func upCommand(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			config.Heketi = config.Heketi || heketi
 			_, err = lab.Up(cmd.Context(), config, cmd.ErrOrStderr())
 			return err
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "YAML file that says what the lab is made of (default: as it is, or three nodes)")
+	c.Flags().BoolVar(&heketi, "heketi", false, "give the lab a heketi on its raw disks; it keeps it from then on")
 	return c
 }
 

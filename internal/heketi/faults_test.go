@@ -284,6 +284,7 @@ func TestNoRedirectElsewhere(t *testing.T) {
 func TestStorm(t *testing.T) {
 	const callers = 40
 	c := heketitest.Default(6)
+	c.Step = 10 * time.Millisecond
 	s := newServer(t, c)
 	services := []*Backend{newBackend(t, s), newBackend(t, s)}
 	gids := sync.Map{}
@@ -292,7 +293,7 @@ func TestStorm(t *testing.T) {
 		wg.Go(func() {
 			spec := testSpec(t, fmt.Sprintf("pvc-%d", i), volume.GiB)
 			for again := true; again; {
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), stormTime)
 				v, err := services[i%2].Create(ctx, spec)
 				if ctx.Err() != nil {
 					t.Errorf("caller %d was answered after its deadline: %v", i, err)
@@ -320,7 +321,7 @@ func TestStorm(t *testing.T) {
 		wg.Go(func() {
 			h := testSpec(t, fmt.Sprintf("pvc-%d", i), volume.GiB).Handle()
 			for {
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), stormTime)
 				err := services[i%2].Delete(ctx, h)
 				cancel()
 				if err == nil {
@@ -338,6 +339,34 @@ func TestStorm(t *testing.T) {
 	// Two controllers that look at the same moment may each add one.
 	if most := s.Most(); most > 5 {
 		t.Errorf("heketi had %d operations running, 4 are allowed", most)
+	}
+}
+
+// stormTime is each caller's; a tenth of it is ours to answer in.
+const stormTime = 5 * time.Second
+
+// Who waits in vain is told so in time, with how many wait.
+func TestQueueIsAnswered(t *testing.T) {
+	const callers = 10
+	c := heketitest.Default(3)
+	c.Step = time.Minute
+	s := newServer(t, c)
+	b := newBackend(t, s, func(c *Config) { c.MaxInFlight = 1 })
+	var wg sync.WaitGroup
+	for i := range callers {
+		spec := testSpec(t, fmt.Sprintf("pvc-%d", i), volume.GiB)
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			_, err := b.Create(ctx, spec)
+			if !volume.Is(err, volume.Busy) || ctx.Err() != nil {
+				t.Errorf("got %v (%v), context %v; want Busy in time", err, volume.KindOf(err), ctx.Err())
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.Most(); n != 1 {
+		t.Errorf("heketi had %d operations running, want 1", n)
 	}
 }
 

@@ -240,10 +240,10 @@ func TestDeleteInterruptedThenCreated(t *testing.T) {
 // caller's own deadline, and the repeated call finds the volume.
 func TestAnswerBeforeTheDeadline(t *testing.T) {
 	c := heketitest.Default(3)
-	c.Step = 100 * time.Millisecond
+	c.Step = 800 * time.Millisecond
 	s := newServer(t, c)
 	spec := testSpec(t, "pvc-1", volume.GiB)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err := newService(t, s).Create(ctx, spec)
 	if !volume.Is(err, volume.Busy) || ctx.Err() != nil {
