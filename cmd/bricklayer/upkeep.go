@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/plain"
+	"bricklayer.csi/internal/volume"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 	tryAgain = time.Minute
 )
 
-// upkeep applies the settings of pools that are new or changed to their Gluster
+// upkeep tries pools again that cannot be served, applies the settings of pools that are new or changed to their Gluster
 // clusters, and warns of certificates that end soon, until ctx ends.
 func (p *pools) upkeep(ctx context.Context) error {
 	configured := map[string]*plain.Backend{} // by pool
@@ -36,8 +37,13 @@ func (p *pools) upkeep(ctx context.Context) error {
 		served := p.snapshot()
 		for _, name := range slices.Sorted(maps.Keys(served)) {
 			s := served[name]
+			if s.err != nil {
+				p.log.ErrorContext(ctx, "a pool cannot be served", "pool", name, "error", s.err, "again_in", tryAgain)
+				_, _ = p.Backend(name, volume.Plain) // builds it where that is possible by now
+				next = tryAgain
+			}
 			if s.backend == nil {
-				continue // set has logged why
+				continue
 			}
 			if configured[name] != s.backend {
 				if err := s.backend.Configure(ctx); err != nil {

@@ -110,7 +110,6 @@ func (p *pools) build(s *servedPool) {
 	}
 	if s.agents == nil {
 		if s.agents, s.err = p.dial(s.resource.Name); s.err != nil {
-			p.log.Error("a pool cannot be served", "pool", s.resource.Name, "error", s.err)
 			s.agents = nil
 			return
 		}
@@ -175,7 +174,8 @@ func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, e
 		p.build(s) // a certificate may have come since
 	}
 	if s.err != nil {
-		return nil, &volume.Error{Kind: volume.Precondition, Op: "reach agents", On: "pool " + pool, Err: s.err}
+		// Not Precondition, which says that a pool has no such backend at all.
+		return nil, &volume.Error{Kind: volume.Unavailable, Op: "reach agents", On: "pool " + pool, Err: s.err}
 	}
 	return s.backend, nil
 }
