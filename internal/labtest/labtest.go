@@ -64,8 +64,11 @@ func Config(t testing.TB) plain.Config {
 // Backend returns a plain backend over the lab, as a controller of its own has it.
 func Backend(t testing.TB) *plain.Backend {
 	t.Helper()
-	return plain.New(Config(t), slog.New(slog.DiscardHandler))
+	return NewBackend(Config(t))
 }
+
+// NewBackend returns a plain backend of that configuration.
+func NewBackend(c plain.Config) *plain.Backend { return plain.New(c, slog.New(slog.DiscardHandler)) }
 
 // onePool serves one plain backend.
 type onePool struct{ b *plain.Backend }

@@ -24,6 +24,8 @@ func TestTroublesOfThePool(t *testing.T) {
 		{"glusterd down", func(c *agenttest.Cluster) { c.SetState("n3", agenttest.GlusterdDown) }, volume.Unavailable, []string{"n3", "glusterd"}},
 		{"root not mounted", func(c *agenttest.Cluster) { c.SetMounted("n1", "root1", false) }, volume.Unavailable, []string{"n1", "root1", "mounted"}},
 		{"root full", func(c *agenttest.Cluster) { c.Fill("n1", "root1", 20*volume.GiB) }, volume.Exhausted, []string{"n1/root1"}},
+		{"short of memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 100<<20, 0) }, volume.Unavailable, []string{"n2", "memory"}},
+		{"waiting for memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 2<<30, 60) }, volume.Unavailable, []string{"n2", "memory"}},
 		{"peer rejected", func(c *agenttest.Cluster) { c.RejectPeer("n3", true) }, volume.Unavailable, []string{"10.90.0.13"}},
 		{"another transaction", func(c *agenttest.Cluster) { c.LockVolume("pvc-1") }, volume.Busy, []string{"transaction"}},
 		{"all off", func(c *agenttest.Cluster) {

@@ -36,6 +36,10 @@ func (b *Backend) candidates(described map[string]agent.Description, silent map[
 		case !d.GlusterdReady:
 			refused = append(refused, n.Name+": glusterd does not answer")
 			continue
+		case shortOfMemory(d):
+			refused = append(refused, fmt.Sprintf("%s: it is short of memory (%d of %d bytes available, %.0f %% of the time waiting for it)",
+				n.Name, d.MemoryAvailable, d.MemoryTotal, max(0, d.MemoryPressure)))
+			continue
 		}
 		for _, root := range n.Roots {
 			at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == root })
@@ -52,6 +56,19 @@ func (b *Backend) candidates(described map[string]agent.Description, silent map[
 		}
 	}
 	return usable, refused
+}
+
+// A node takes no new brick while less than a twentieth of its memory is
+// available, or while its tasks wait for memory a quarter of the time: a brick
+// process wants about 20 MiB at rest, and one that is killed for want of memory
+// takes volumes of other people with it.
+const (
+	leastMemoryShare  = 20
+	mostMemoryWaiting = 25 // percent
+)
+
+func shortOfMemory(d agent.Description) bool {
+	return d.MemoryTotal > 0 && d.MemoryAvailable < d.MemoryTotal/leastMemoryShare || d.MemoryPressure > mostMemoryWaiting
 }
 
 // errNoPlace is returned by place where the candidates cannot take the bricks.
