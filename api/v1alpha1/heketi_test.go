@@ -6,8 +6,10 @@ import (
 )
 
 func TestHeketiEndpoint(t *testing.T) {
-	good := HeketiEndpoint{URL: "https://heketi.storage:8443", User: "admin", KeyFile: "/etc/heketi/key", CAFile: "/etc/heketi/ca.crt",
-		ServerName: "heketi", ClusterIDs: []string{strings.Repeat("ab", 16)}}
+	good := HeketiEndpoint{
+		URL: "https://heketi.storage:8443", User: "admin", KeyFile: "/etc/heketi/key", CAFile: "/etc/heketi/ca.crt",
+		ServerName: "heketi", ClusterIDs: []string{strings.Repeat("ab", 16)},
+	}
 	tests := []struct {
 		name   string
 		change func(h *HeketiEndpoint)

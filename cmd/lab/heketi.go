@@ -3,8 +3,9 @@ package main
 import (
 	"syscall"
 
-	"bricklayer.csi/lab"
 	"github.com/spf13/cobra"
+
+	"bricklayer.csi/lab"
 )
 
 func heketiCommand(name *string) *cobra.Command {

@@ -92,8 +92,10 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 			}
 		}
 		if asked > 2*maxAsks {
-			return &volume.Error{Kind: volume.Unavailable, Op: t.op, On: on,
-				Err: fmt.Errorf("heketi said %d times that it was done, and its database does not show it", asked), Next: seeLog}
+			return &volume.Error{
+				Kind: volume.Unavailable, Op: t.op, On: on,
+				Err: fmt.Errorf("heketi said %d times that it was done, and its database does not show it", asked), Next: seeLog,
+			}
 		}
 	}
 }
@@ -105,8 +107,10 @@ const longAgo = 15 * time.Minute
 // busy is the answer while heketi is at work.
 func (o operationEntry) busy(op, on string, why error) error {
 	since := time.Unix(o.Timestamp, 0).UTC()
-	e := &volume.Error{Kind: volume.Busy, Op: op, On: on, Next: ownWork,
-		Err: fmt.Errorf("heketi is at work on it (%s %s, since %s): %w", o.Type, o.ID, since.Format(time.RFC3339), why)}
+	e := &volume.Error{
+		Kind: volume.Busy, Op: op, On: on, Next: ownWork,
+		Err: fmt.Errorf("heketi is at work on it (%s %s, since %s): %w", o.Type, o.ID, since.Format(time.RFC3339), why),
+	}
 	if time.Since(since) > longAgo {
 		e.Next = "if heketi-cli server operations list does not show it in flight, heketi has lost it: see its disk and its log, and restart it; then repeat the call"
 	}
@@ -148,9 +152,11 @@ func (b *Backend) cleanUp(ctx context.Context, t task, f found) error {
 	on := b.on(t.handle)
 	o := f.operation
 	stuck := func(why error) error {
-		return &volume.Error{Kind: volume.Unavailable, Op: t.op, On: on,
+		return &volume.Error{
+			Kind: volume.Unavailable, Op: t.op, On: on,
 			Err:  fmt.Errorf("heketi has left %s %s half done (%s) and cannot clear it away: %w", o.Type, o.ID, statusWord(o), why),
-			Next: "see heketi's log for the cause; then repeat the call, or run: heketi-cli server operations cleanup " + o.ID}
+			Next: "see heketi's log for the cause; then repeat the call, or run: heketi-cli server operations cleanup " + o.ID,
+		}
 	}
 	if o.Type != createVolume && o.Type != deleteVolume && o.Type != expandVolume {
 		return stuck(errors.New("it does so only for create-volume, delete-volume and expand-volume"))

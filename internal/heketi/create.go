@@ -146,12 +146,16 @@ func (b *Backend) chooseCluster(v *view, name string, size volume.Size, w wish) 
 		return slices.MinFunc(fits, func(x, y string) int { return cmp.Compare(rank(name, x), rank(name, y)) }), nil
 	}
 	if len(ids) == 0 {
-		return "", &volume.Error{Kind: volume.Precondition, Op: "choose a cluster", On: b.base.Host,
-			Err: errors.New("heketi has no cluster"), Next: "load a topology into heketi: heketi-cli topology load"}
+		return "", &volume.Error{
+			Kind: volume.Precondition, Op: "choose a cluster", On: b.base.Host,
+			Err: errors.New("heketi has no cluster"), Next: "load a topology into heketi: heketi-cli topology load",
+		}
 	}
-	e := &volume.Error{Kind: volume.Exhausted, Op: "choose a cluster", On: b.base.Host,
+	e := &volume.Error{
+		Kind: volume.Exhausted, Op: "choose a cluster", On: b.base.Host,
 		Err:  fmt.Errorf("a %s volume of %d bytes has no place: the largest that has one now is %d bytes", w.Type, size, free),
-		Next: addRoom}
+		Next: addRoom,
+	}
 	if size > whole {
 		e.Kind = volume.OutOfRange
 		e.Next = fmt.Sprintf("the largest volume of this type is %d bytes when all devices are empty and online", whole)
@@ -197,13 +201,17 @@ func (b *Backend) refuseTaken(ctx context.Context, op string, h volume.Handle) e
 	}
 	switch {
 	case err != nil:
-		return &volume.Error{Kind: volume.Unavailable, Op: op, On: b.on(h),
+		return &volume.Error{
+			Kind: volume.Unavailable, Op: op, On: b.on(h),
 			Err:  fmt.Errorf("nobody can tell whether Gluster has a volume of this name: %w", err),
-			Next: "bring an agent of the pool back"}
+			Next: "bring an agent of the pool back",
+		}
 	case taken:
-		return &volume.Error{Kind: volume.Exists, Op: op, On: b.on(h),
-			Err:  errors.New("Gluster has a volume of this name that heketi does not know: it was made by hand, or heketi's database was put back to an older one"),
-			Next: "rename or remove that volume by hand if it is not needed"}
+		return &volume.Error{
+			Kind: volume.Exists, Op: op, On: b.on(h),
+			Err:  errors.New("there is a volume of this name in Gluster that heketi does not know: it was made by hand, or heketi's database was put back to an older one"),
+			Next: "rename or remove that volume by hand if it is not needed",
+		}
 	}
 	return nil
 }

@@ -96,9 +96,11 @@ func parseDump(text string) (dump, error) {
 		return dump{}, err
 	}
 	if d.Volumes == nil || d.Clusters == nil || d.Nodes == nil || d.Devices == nil {
-		return dump{}, &volume.Error{Kind: volume.Unavailable, Op: "read heketi's database",
+		return dump{}, &volume.Error{
+			Kind: volume.Unavailable, Op: "read heketi's database",
 			Err:  errors.New("the answer is JSON, but no database of heketi's: it lacks volumes, clusters, nodes or devices"),
-			Next: "is the pool's URL heketi's, without a path of its own, and heketi of version 8 or later?"}
+			Next: "is the pool's URL heketi's, without a path of its own, and heketi of version 8 or later?",
+		}
 	}
 	return d, nil
 }

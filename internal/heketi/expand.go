@@ -50,8 +50,10 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 func (b *Backend) target(f found, size volume.SizeRange, op string) (volume.Size, error) {
 	have := f.size()
 	if size.Limit != 0 && have > size.Limit {
-		return 0, &volume.Error{Kind: volume.OutOfRange, Op: op, On: f.entry.Info.Name,
-			Err: fmt.Errorf("it has %d bytes, more than the limit of %d; volumes do not shrink", have, size.Limit)}
+		return 0, &volume.Error{
+			Kind: volume.OutOfRange, Op: op, On: f.entry.Info.Name,
+			Err: fmt.Errorf("it has %d bytes, more than the limit of %d; volumes do not shrink", have, size.Limit),
+		}
 	}
 	if have >= size.Required {
 		return have, nil
@@ -70,7 +72,9 @@ func (v *view) refuseGrowth(b *Backend, op string, h volume.Handle, f found, del
 	if delta <= most {
 		return nil
 	}
-	return &volume.Error{Kind: volume.Exhausted, Op: op, On: b.on(h),
+	return &volume.Error{
+		Kind: volume.Exhausted, Op: op, On: b.on(h),
 		Err:  fmt.Errorf("it lacks %d bytes, and its cluster has room for at most %d more", delta, most),
-		Next: addRoom}
+		Next: addRoom,
+	}
 }

@@ -40,8 +40,9 @@ func (f found) half() bool {
 	switch f.operation.Type {
 	case createVolume, deleteVolume, 0:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func (f found) size() volume.Size { return volume.Size(f.entry.Info.Size) * volume.GiB }
@@ -89,9 +90,11 @@ func (f found) refuseForeign(op, on string, kind volume.Kind) error {
 	if f.foreign == "" {
 		return nil
 	}
-	return &volume.Error{Kind: kind, Op: op, On: on,
+	return &volume.Error{
+		Kind: kind, Op: op, On: on,
 		Err:  errors.New("it is not this one: " + f.foreign),
-		Next: "rename or remove that volume by hand if it is not needed"}
+		Next: "rename or remove that volume by hand if it is not needed",
+	}
 }
 
 // notFound is the answer for a volume that heketi does not have.
@@ -233,9 +236,11 @@ func (b *Backend) inGluster(ctx context.Context, name string) (info gluster.Volu
 func (b *Backend) refuseForgotten(ctx context.Context, op string, h volume.Handle) error {
 	info, ok, err := b.inGluster(ctx, h.Name)
 	if err != nil {
-		return &volume.Error{Kind: volume.Unavailable, Op: op, On: b.on(h),
+		return &volume.Error{
+			Kind: volume.Unavailable, Op: op, On: b.on(h),
 			Err:  fmt.Errorf("heketi has no such volume, and Gluster does not tell: %w", err),
-			Next: "bring an agent of the pool back"}
+			Next: "bring an agent of the pool back",
+		}
 	}
 	if !ok || info.Options[markHandle] != h.String() {
 		return nil
@@ -243,10 +248,12 @@ func (b *Backend) refuseForgotten(ctx context.Context, op string, h volume.Handl
 	if err := b.stillUnknown(ctx, h); err != nil {
 		return err
 	}
-	return &volume.Error{Kind: volume.Precondition, Op: op, On: b.on(h),
-		Err: errors.New("Gluster has this volume and heketi does not know it: heketi's database was put back to an older one"),
+	return &volume.Error{
+		Kind: volume.Precondition, Op: op, On: b.on(h),
+		Err: errors.New("the volume is in Gluster, and heketi does not know it: heketi's database was put back to an older one"),
 		Next: "restore heketi's database from a newer copy (heketi-cli db dump shows what it has), " +
-			"or save the data and remove the volume with gluster and lvremove by hand"}
+			"or save the data and remove the volume with gluster and lvremove by hand",
+	}
 }
 
 // stillUnknown returns nil where heketi still has no volume of the handle, and

@@ -29,9 +29,11 @@ func (b *Backend) enter(ctx context.Context, l login, op, on string) (v *view, l
 	defer g.waiting.Add(-1)
 	running := -1
 	busy := func() error {
-		e := &volume.Error{Kind: volume.Busy, Op: op, On: on,
+		e := &volume.Error{
+			Kind: volume.Busy, Op: op, On: on,
 			Err:  fmt.Errorf("%d callers wait for their turn at heketi: %w", g.waiting.Load(), context.Cause(ctx)),
-			Next: "nothing was changed; repeat the call later"}
+			Next: "nothing was changed; repeat the call later",
+		}
 		if running >= 0 {
 			e.Err = fmt.Errorf("heketi has %d operations running, %d are allowed; %w", running, b.MaxInFlight, e.Err)
 		}

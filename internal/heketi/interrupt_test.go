@@ -57,7 +57,7 @@ func atStep(name string, do func(s *heketitest.Server, cancel context.CancelFunc
 
 const stepFailed = "step failed"
 
-var errOnNode = errors.New("Unable to execute command on 10.90.0.12: ssh: handshake failed: EOF") //nolint:revive,staticcheck // heketi's text
+var errOnNode = errors.New("Unable to execute command on 10.90.0.12: ssh: handshake failed: EOF") //nolint:staticcheck // as heketi spells it
 
 func faults() []fault {
 	killed := atStep("heketi killed", func(*heketitest.Server, context.CancelFunc) error { return heketitest.ErrKill })

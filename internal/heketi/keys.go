@@ -63,8 +63,10 @@ func readKey(file fs.File, name string) (volume.Secret, error) {
 }
 
 func keyError(name string, err error) error {
-	return &volume.Error{Kind: volume.Precondition, Op: "read heketi's key", On: name, Err: err,
-		Next: "put the key of heketi's user there"}
+	return &volume.Error{
+		Kind: volume.Precondition, Op: "read heketi's key", On: name, Err: err,
+		Next: "put the key of heketi's user there",
+	}
 }
 
 // DirSecrets is a directory that holds Secrets as DIR/NAMESPACE/NAME/KEY.
@@ -144,8 +146,10 @@ func (b *Backend) classLogin(ctx context.Context, p volume.HeketiParameters) (lo
 // the order of the alphabet: the in-tree plug-in took any.
 func (b *Backend) secretKey(ctx context.Context, namespace, name string) (volume.Secret, error) {
 	refuse := func(err error) error {
-		return &volume.Error{Kind: volume.Precondition, Op: "read the class's Secret", On: namespace + "/" + name, Err: err,
-			Next: `put heketi's key into that Secret under "key"`}
+		return &volume.Error{
+			Kind: volume.Precondition, Op: "read the class's Secret", On: namespace + "/" + name, Err: err,
+			Next: `put heketi's key into that Secret under "key"`,
+		}
 	}
 	if b.Secrets == nil {
 		return "", refuse(errors.New("this controller has no access to Secrets"))

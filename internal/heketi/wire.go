@@ -47,8 +47,10 @@ func (w *wire) get() (*http.Transport, error) {
 	if w.caFile != "" {
 		var err error
 		if ca, err = readLimited(w.caFile, maxCAFile); err != nil {
-			return nil, &volume.Error{Kind: volume.Precondition, Op: "read heketi's CA", On: w.caFile, Err: err,
-				Next: "put the certificates there that sign heketi's"}
+			return nil, &volume.Error{
+				Kind: volume.Precondition, Op: "read heketi's CA", On: w.caFile, Err: err,
+				Next: "put the certificates there that sign heketi's",
+			}
 		}
 	}
 	w.mu.Lock()
@@ -60,8 +62,10 @@ func (w *wire) get() (*http.Transport, error) {
 	if w.caFile != "" {
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(ca) {
-			return nil, &volume.Error{Kind: volume.Precondition, Op: "read heketi's CA", On: w.caFile,
-				Err: errors.New("it holds no certificate in PEM form")}
+			return nil, &volume.Error{
+				Kind: volume.Precondition, Op: "read heketi's CA", On: w.caFile,
+				Err: errors.New("it holds no certificate in PEM form"),
+			}
 		}
 	}
 	if w.transport != nil {
@@ -192,7 +196,7 @@ func (b *Backend) once(ctx context.Context, hc *http.Client, x *exchange, r *htt
 		}
 		send.Body = body
 	}
-	answer, err := hc.Do(send)
+	answer, err := hc.Do(send) //nolint:gosec // the pool names the address, and stay holds us to it
 	if err != nil {
 		return nil, becauseOf(ctx, err)
 	}
@@ -236,7 +240,7 @@ func (b *Backend) newPause() *pause { return &pause{next: b.Timing.FirstPoll, la
 
 // wait waits for half to all of the present pause and makes the next one longer.
 func (p *pause) wait(ctx context.Context) error {
-	d := p.next/2 + rand.N(p.next/2+1)
+	d := p.next/2 + rand.N(p.next/2+1) //nolint:gosec // nobody gains from guessing it
 	p.next = min(p.next*3/2, p.last)
 	timer := time.NewTimer(d)
 	defer timer.Stop()

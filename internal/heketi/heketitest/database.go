@@ -21,7 +21,7 @@ type database struct {
 	Operations   map[string]*operationEntry `json:"pendingoperations"`
 }
 
-type pending struct{ Id string } //nolint:revive,staticcheck // as heketi's database spells it
+type pending struct{ Id string }
 
 type clusterEntry struct{ Info api.ClusterInfoResponse }
 
@@ -49,12 +49,12 @@ type deviceEntry struct {
 	State      api.EntryState
 	Info       api.DeviceInfo
 	Bricks     []string
-	NodeId     string //nolint:revive,staticcheck // as heketi's database spells it
+	NodeId     string
 	ExtentSize uint64
 }
 
 type operationEntry struct {
-	Id        string //nolint:revive,staticcheck // as heketi's database spells it
+	Id        string
 	Timestamp int64
 	Type      int
 	Actions   []action
@@ -63,7 +63,7 @@ type operationEntry struct {
 
 type action struct {
 	Change int
-	Id     string //nolint:revive,staticcheck // as heketi's database spells it
+	Id     string
 	Delta  any
 }
 

@@ -20,7 +20,7 @@ type Step struct {
 	Number int
 }
 
-// ErrKill, returned by a hook, kills the server at that step: as kill -9.
+// ErrKill kills the server, as kill -9 does, at the step whose hook returns it.
 var ErrKill = errors.New("heketi was killed")
 
 // OnStep has a hook called before each step. Its error makes the step fail.
@@ -161,11 +161,11 @@ func hangUp(w http.ResponseWriter, raw string) {
 		return
 	}
 	writeRaw(buffer, raw)
-	conn.Close()
+	_ = conn.Close()
 }
 
 func writeRaw(b *bufio.ReadWriter, raw string) {
 	if _, err := b.WriteString(raw); err == nil {
-		_ = b.Flush() //nolint:errcheck // the client is gone
+		_ = b.Flush()
 	}
 }

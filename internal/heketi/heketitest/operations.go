@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	errNoSpace  = errors.New("No space")                                                                 //nolint:revive,staticcheck // heketi's text
-	errConflict = errors.New("The target exists, contains other items, or is in use.")                   //nolint:revive,staticcheck // heketi's text
+	errNoSpace  = errors.New("No space")                                                                 //nolint:staticcheck // as heketi spells it
+	errConflict = errors.New("The target exists, contains other items, or is in use.")                   //nolint:revive,staticcheck // as heketi spells it
 	errKilled   = errors.New("killed")                                                                   // the operation belongs to a server that is no more
 	errBusy     = errors.New("umount: /var/lib/heketi/mounts: target is busy")                           // what umount says of a brick in use
 	errTaken    = "Unable to execute command on %s: volume create: %s: failed: Volume %s already exists" // gluster's text
@@ -149,7 +149,7 @@ func (s *Server) buildCreate(o *operation, r api.VolumeCreateRequest) error {
 	err := errNoSpace
 	for _, id := range clusters {
 		if s.nameTaken(id, r.Name) {
-			err = fmt.Errorf("Volume name '%v' already in use", r.Name) //nolint:revive,staticcheck // heketi's text
+			err = fmt.Errorf("Volume name '%v' already in use", r.Name)
 			continue
 		}
 		bricks, failed := s.place(id, v.Info.Id, r.Size, r.Durability, v.Info.Snapshot.Factor, 0)
@@ -260,7 +260,7 @@ func (o *operation) createOnNodes() error {
 			words := strings.Fields(entry)
 			for i := 0; i+1 < len(words); i += 2 {
 				if strings.HasPrefix(words[i], "bad.") {
-					return fmt.Errorf("Unable to execute command on n1: volume set: failed: option : %s does not exist", words[i]) //nolint:revive,staticcheck // heketi's text
+					return fmt.Errorf("Unable to execute command on n1: volume set: failed: option : %s does not exist", words[i]) //nolint:staticcheck // as heketi spells it
 				}
 				s.storage.volumes[name].Options[words[i]] = words[i+1]
 			}

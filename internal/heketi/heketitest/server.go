@@ -177,7 +177,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	_, _ = w.Write(text) //nolint:errcheck // the client is gone
+	_, _ = w.Write(text)
 }
 
 func (s *Server) volumeInfo(w http.ResponseWriter, r *http.Request) {

@@ -210,7 +210,7 @@ func (s *Server) cleanup(w http.ResponseWriter, r *http.Request) {
 			}
 			s.mu.Unlock()
 			if !full {
-				_ = o.clean() //nolint:errcheck // heketi only logs it
+				_ = o.clean()
 				o.end()
 			}
 		}

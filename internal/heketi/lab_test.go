@@ -1,0 +1,382 @@
+//go:build lab
+
+package heketi_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"bricklayer.csi/internal/heketi"
+	"bricklayer.csi/internal/labtest"
+	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/internal/volume/volumetest"
+	"bricklayer.csi/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// callTime bounds one call in the lab.
+const callTime = 5 * time.Minute
+
+func labContext(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// newBackend returns a backend over the lab's heketi, as a controller has it,
+// with the lab's agents where gluster is set.
+func newBackend(t testing.TB, gluster bool) *heketi.Backend {
+	t.Helper()
+	l := lab.Current()
+	if err := l.EnsureHeketi(labContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	c := heketi.Config{Pool: labtest.PoolName, URL: l.HeketiURL(), User: "admin", Key: heketi.FileKey(l.HeketiKeyFile())}
+	if gluster {
+		config := labtest.Config(t)
+		c.ClientNetworks = config.ClientNetworks
+		agents := heketi.AnyOf{}
+		for _, n := range config.Nodes {
+			agents = append(agents, n.Agent)
+		}
+		c.Gluster = agents
+	}
+	b, err := heketi.New(c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBackendSuiteInTheLab(t *testing.T) {
+	volumetest.Run(t, func(t *testing.T) volumetest.Fixture {
+		t.Helper()
+		return volumetest.Fixture{
+			Backend: newBackend(t, true), Second: newBackend(t, false), Pool: labtest.PoolName, LVM: true,
+			Types: []string{"replicate:3", "replicate:2", "disperse:2:1", "none"},
+			Unit:  volume.GiB, Timeout: callTime, Leftovers: leftovers,
+		}
+	})
+}
+
+// look lists, on a node, one thing a line that belongs to a volume of heketi's.
+const look = `
+lvs --noheadings -o lv_name 2>/dev/null | sed 's/^ */lv /'
+awk '/heketi/ {print "fstab " $2}' /etc/fstab
+awk '/heketi/ {print "mount " $2}' /proc/mounts
+gluster volume list 2>/dev/null | grep -v 'No volumes' | sed 's/^/volume /'
+ls -d /var/lib/heketi/mounts/*/* 2>/dev/null | sed 's/^/directory /'
+true`
+
+// leftovers lists what belongs to a volume, on the nodes and in heketi's
+// database. What heketi still works on is waited for.
+func leftovers(ctx context.Context) ([]string, error) {
+	l := lab.Current()
+	for {
+		left, busy, err := inDatabase(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if !busy {
+			for _, n := range l.Nodes() {
+				out, err := l.Exec(ctx, n.Name, "sh", "-c", look)
+				if err != nil {
+					return nil, err
+				}
+				for line := range strings.Lines(string(out)) {
+					left = append(left, n.Name+" "+strings.TrimSpace(line))
+				}
+			}
+			return left, nil
+		}
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return left, ctx.Err()
+		}
+	}
+}
+
+// inDatabase lists what heketi's own dump shows, and whether heketi is at work.
+func inDatabase(ctx context.Context, l *lab.Lab) (left []string, busy bool, err error) {
+	out, err := l.Heketi(ctx, "db", "dump")
+	if err != nil {
+		return nil, false, err
+	}
+	var db struct {
+		Volumes map[string]struct{ Info struct{ Name string } } `json:"volumeentries"`
+		Bricks  map[string]any                                  `json:"brickentries"`
+		Devices map[string]struct {
+			Info struct{ Storage struct{ Used int64 } }
+		} `json:"deviceentries"`
+		Operations map[string]struct{ Status string } `json:"pendingoperations"`
+	}
+	if err := json.Unmarshal(out, &db); err != nil {
+		return nil, false, err
+	}
+	for id, v := range db.Volumes {
+		left = append(left, "heketi volume "+id+" "+v.Info.Name)
+	}
+	for id := range db.Bricks {
+		left = append(left, "heketi brick "+id)
+	}
+	for id, d := range db.Devices {
+		if d.Info.Storage.Used != 0 {
+			left = append(left, fmt.Sprintf("heketi device %s used=%d", id, d.Info.Storage.Used))
+		}
+	}
+	for id, o := range db.Operations {
+		left = append(left, "heketi operation "+id+" "+o.Status)
+		busy = busy || o.Status == ""
+	}
+	return left, busy, nil
+}
+
+func checkEmpty(t testing.TB) {
+	t.Helper()
+	left, err := leftovers(labContext(t))
+	if err != nil {
+		t.Fatalf("look for leftovers: %v", err)
+	}
+	if len(left) > 0 {
+		t.Errorf("left over:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+func testSpec(t testing.TB, name string, parameters ...string) volume.Spec {
+	t.Helper()
+	return labtest.Spec(t, name, volume.GiB, append([]string{"lvm", "true"}, parameters...)...)
+}
+
+func mustCreate(t testing.TB, b *heketi.Backend, spec volume.Spec) volume.Volume {
+	t.Helper()
+	start := time.Now()
+	v, err := b.Create(labContext(t), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("created %s (%s, %d bytes) in %.1f s", spec.Name, v.Type, v.Size, time.Since(start).Seconds())
+	return v
+}
+
+func mustDelete(t testing.TB, b *heketi.Backend, h volume.Handle) {
+	t.Helper()
+	start := time.Now()
+	if err := b.Delete(labContext(t), h); err != nil {
+		t.Fatalf("delete %v: %v", h, err)
+	}
+	t.Logf("deleted %s in %.1f s", h.Name, time.Since(start).Seconds())
+}
+
+// A volume shows its options and its gid in Gluster, is mounted, written and
+// expanded while mounted, and comes back with its data after its nodes were
+// restarted.
+func TestVolumeOfHeketi(t *testing.T) {
+	b, l := newBackend(t, true), lab.Current()
+	spec := testSpec(t, "whole", "volumeoptions", "performance.read-ahead off", "gidMin", "4000", "gidMax", "4010")
+	v := mustCreate(t, b, spec)
+	info, err := l.Exec(labContext(t), "n1", "gluster", "volume", "info", v.Handle.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"user.bricklayer.handle: " + v.Handle.String(), "performance.read-ahead: off", "auth.allow: "} {
+		if !strings.Contains(string(info), want) {
+			t.Errorf("gluster volume info lacks %q:\n%s", want, info)
+		}
+	}
+	target := labtest.Mount(t, v)
+	df := func(when string) int64 {
+		t.Helper()
+		var s syscall.Statfs_t
+		if err := syscall.Statfs(target, &s); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("df shows %d MiB %s", int64(s.Blocks)*s.Bsize>>20, when)
+		return int64(s.Blocks) * s.Bsize
+	}
+	before := df("of 1 GiB")
+	st, err := os.Stat(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gid := int(st.Sys().(*syscall.Stat_t).Gid); gid != v.GID || st.Mode()&os.ModeSetgid == 0 {
+		t.Errorf("the root has gid %d and mode %v, want %d", gid, st.Mode(), v.GID)
+	}
+	file := filepath.Join(target, "data")
+	data := strings.Repeat("bricklayer\n", 100_000)
+	if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	grown, err := b.Expand(labContext(t), v.Handle, volume.SizeRange{Required: 2 * volume.GiB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("expanded in %.1f s", time.Since(start).Seconds())
+	if after := df("of 2 GiB"); grown.Size != 2*volume.GiB || after < before*19/10 {
+		t.Errorf("expanded to %d bytes, df went from %d to %d", grown.Size, before, after)
+	}
+	for _, n := range l.Nodes() {
+		if err := l.Restart(labContext(t), n.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitHealthy(t, b, v.Handle)
+	got, err := os.ReadFile(file)
+	if err != nil || string(got) != data {
+		t.Errorf("after the restart of all nodes: %d bytes, %v; want %d", len(got), err, len(data))
+	}
+	if err := os.Remove(file); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Host(labContext(t), "umount", target); err != nil {
+		t.Error(err)
+	}
+	mustDelete(t, b, v.Handle)
+	checkEmpty(t)
+}
+
+// awaitHealthy waits until nothing is wrong with a volume.
+func awaitHealthy(t testing.TB, b *heketi.Backend, h volume.Handle) {
+	t.Helper()
+	ctx := labContext(t)
+	for {
+		health, err := b.Health(ctx, h)
+		if err == nil && len(health.Problems) == 0 {
+			return
+		}
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			t.Fatalf("not healthy: %+v, %v", health, err)
+		}
+	}
+}
+
+// killAfter runs a call and kills heketi a while after it began; then heketi is
+// started again. It returns what the call said.
+func killAfter(t *testing.T, d time.Duration, call func(ctx context.Context) error) error {
+	t.Helper()
+	l := lab.Current()
+	var wg sync.WaitGroup
+	var said error
+	wg.Go(func() { said = call(labContext(t)) })
+	timer := time.NewTimer(d)
+	<-timer.C
+	if err := l.KillHeketi(labContext(t)); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if err := l.StartHeketi(labContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("heketi killed after %v, the call said: %v", d, said)
+	if said != nil && volume.KindOf(said).Definite() {
+		t.Errorf("a call during which heketi was killed failed for certain: %v", said)
+	}
+	return said
+}
+
+// heketi is killed at many moments of a create, an expansion and a delete; the
+// repeated call ends where it should, and nothing is left over.
+func TestHeketiKilled(t *testing.T) {
+	moments := []time.Duration{200 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second, 7 * time.Second, 10 * time.Second, 15 * time.Second}
+	for _, d := range moments {
+		t.Run("create "+d.String(), func(t *testing.T) {
+			b := newBackend(t, true)
+			spec := testSpec(t, "killed")
+			killAfter(t, d, func(ctx context.Context) error {
+				_, err := b.Create(ctx, spec)
+				return err
+			})
+			v := mustCreate(t, newBackend(t, true), spec)
+			awaitHealthy(t, b, v.Handle)
+			killAfter(t, d, func(ctx context.Context) error { return b.Delete(ctx, v.Handle) })
+			mustDelete(t, newBackend(t, true), v.Handle)
+			checkEmpty(t)
+		})
+	}
+}
+
+// An expansion during which heketi is killed is taken back and done again, or
+// heketi's own cleaning is stuck and says what to do.
+func TestHeketiKilledInExpansion(t *testing.T) {
+	for _, d := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 8 * time.Second, 12 * time.Second} {
+		t.Run(d.String(), func(t *testing.T) {
+			b := newBackend(t, true)
+			v := mustCreate(t, b, testSpec(t, "grown"))
+			killAfter(t, d, func(ctx context.Context) error {
+				_, err := b.Expand(ctx, v.Handle, volume.SizeRange{Required: 2 * volume.GiB})
+				return err
+			})
+			got, err := newBackend(t, true).Expand(labContext(t), v.Handle, volume.SizeRange{Required: 2 * volume.GiB})
+			t.Logf("the repeated call: %d bytes, %v", got.Size, err)
+			if err == nil && got.Size != 2*volume.GiB {
+				t.Errorf("it has %d bytes, want 2 GiB", got.Size)
+			}
+			if err != nil {
+				t.Errorf("the repeated call: %v", err)
+			}
+			mustDelete(t, newBackend(t, true), v.Handle)
+			checkEmpty(t)
+		})
+	}
+}
+
+// Volumes of many callers at once: none lost, none double.
+func TestStormInTheLab(t *testing.T) {
+	const callers = 8
+	b := newBackend(t, true)
+	var wg sync.WaitGroup
+	each := func(call func(ctx context.Context, spec volume.Spec) error) {
+		for i := range callers {
+			spec := testSpec(t, fmt.Sprintf("storm-%d", i))
+			wg.Go(func() {
+				for {
+					ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+					err := call(ctx, spec)
+					if ctx.Err() != nil {
+						t.Errorf("%s was answered after its deadline: %v", spec.Name, err)
+					}
+					cancel()
+					if err == nil {
+						return
+					}
+					if volume.KindOf(err).Definite() {
+						t.Errorf("%s: %v", spec.Name, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	start := time.Now()
+	each(func(ctx context.Context, spec volume.Spec) error {
+		_, err := b.Create(ctx, spec)
+		return err
+	})
+	all, err := b.List(labContext(t), labtest.PoolName)
+	if err != nil || len(all) != callers {
+		t.Errorf("listed %d volumes, %v; want %d", len(all), err, callers)
+	}
+	t.Logf("%d volumes created in %.0f s", callers, time.Since(start).Seconds())
+	each(func(ctx context.Context, spec volume.Spec) error { return b.Delete(ctx, spec.Handle()) })
+	t.Logf("and deleted in %.0f s", time.Since(start).Seconds())
+	checkEmpty(t)
+}
