@@ -170,11 +170,11 @@ func buildImage(ctx context.Context, r recipe, cache, image string, pr *progress
 	return nil
 }
 
-// debootstrap unpacks the packages. It runs in a mount namespace of its own, so
-// that whatever it mounts ends with it, however it ends.
+// debootstrap unpacks the packages. It runs in mount and process namespaces of its
+// own, so that whatever it mounts and starts ends with it, however it ends.
 func debootstrap(ctx context.Context, r recipe, root string, pr *progress) error {
 	argv := []string{
-		"unshare", "--mount", "--propagation", "private", "--",
+		"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
 		"mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
 		"--include=" + strings.Join(guestPackages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",

@@ -206,7 +206,7 @@ func TestReset(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("took %v", took)
-	if took > 30*time.Second {
+	if took > time.Minute { // 7 s where nothing else runs
 		t.Errorf("reset took %v, want seconds", took)
 	}
 	if d := cmp.Diff(before, leaders(t, l)); d != "" {

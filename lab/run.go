@@ -58,7 +58,8 @@ func runInput(ctx context.Context, input string, argv ...string) ([]byte, error)
 
 func hostError(ctx context.Context, argv []string, errOut []byte, err error) error {
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+		// What a program says that was told to stop is beside the point.
+		err, errOut = context.Cause(ctx), nil
 	}
 	code := -1
 	if e, ok := errors.AsType[*exec.ExitError](err); ok {

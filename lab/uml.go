@@ -9,9 +9,31 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-const umlBinary = "linux.uml"
+const (
+	umlBinary = "linux.uml"
+	memoryDir = "/dev/shm"
+	// nodeMemory is what a node comes to hold under tests, whatever its ceiling.
+	nodeMemory = 320 << 20
+)
+
+// checkMemory refuses to boot guests into a memory file system that cannot hold
+// them: a guest that finds it full dies of a bus error. Containers often have 64 MiB.
+func checkMemory(nodes int) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(memoryDir, &fs); err != nil {
+		return fmt.Errorf("%s: %w: mount a tmpfs there", memoryDir, err)
+	}
+	free, want := int64(fs.Bavail)*fs.Bsize, int64(nodes)*nodeMemory
+	if fs.Type != unix.TMPFS_MAGIC || free < want {
+		return fmt.Errorf("%s has %d MiB free (tmpfs: %v) and %d nodes need %d MiB: run mount -o remount,size=%dm %s",
+			memoryDir, free>>20, fs.Type == unix.TMPFS_MAGIC, nodes, want>>20, 2*want>>20, memoryDir)
+	}
+	return nil
+}
 
 // umlArgs is the command line of a node's kernel, which is also what tells whether
 // a running node is the one that the configuration wants.
@@ -56,6 +78,8 @@ func (l *Lab) boot(n Node) error {
 	// Not CommandContext: the node outlives the command that boots it.
 	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // see above
 	cmd.Stdout, cmd.Stderr = console, console
+	// The guest's memory is a file in TMPDIR: on a disk it would be slow.
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + memoryDir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("node %s: start %s: %w", n.Name, umlBinary, err)

@@ -77,6 +77,15 @@ func (l *Lab) up(ctx context.Context) error {
 		l.say("lab %s is up: %d nodes, nothing to do", l.config.Name, len(l.nodes))
 		return nil
 	}
+	off := 0
+	for _, s := range list {
+		if s.Power == string(powerOff) {
+			off++
+		}
+	}
+	if err := checkMemory(off); err != nil {
+		return err
+	}
 	if err := l.makeReady(ctx, l.faulty(list)); err != nil {
 		return err
 	}
