@@ -52,7 +52,7 @@ func (b *Backend) Capacity(ctx context.Context, _ string, p volume.Parameters) (
 		}
 		largest := v.largest(id, p, freeNow)
 		c.Largest = max(c.Largest, largest)
-		c.Available += max(largest, v.available(id, p))
+		c.Available = min(volume.MaxSize, c.Available+max(largest, v.available(id, p)))
 	}
 	return c, nil
 }
@@ -70,12 +70,15 @@ func (v *view) rooms(cluster string, of space) map[string][]uint64 {
 	return rooms
 }
 
+// maxSnapFactor is the highest that heketi takes.
+const maxSnapFactor = 100
+
 // brickCost returns what a brick takes on a device, in KiB: its thin pool, with
 // the class's snapfactor, and the pool's metadata, both in extents of 4 MiB.
 func brickCost(brick uint64, p volume.Parameters) uint64 {
 	const extent = 4096
 	up := func(n uint64) uint64 { return (n + extent - 1) / extent * extent }
-	pool := up(uint64(float64(brick) * max(1, p.Heketi.SnapFactor)))
+	pool := up(uint64(float64(brick) * min(maxSnapFactor, max(1, p.Heketi.SnapFactor))))
 	return pool + up(uint64(float64(pool)*0.005))
 }
 

@@ -12,6 +12,11 @@ import (
 // one is not unavailable.
 type AnyOf []Cluster
 
+// Volumes implements Cluster.
+func (a AnyOf) Volumes(ctx context.Context) ([]gluster.Volume, error) {
+	return onAny(a, func(c Cluster) ([]gluster.Volume, error) { return c.Volumes(ctx) })
+}
+
 // Volume implements Cluster.
 func (a AnyOf) Volume(ctx context.Context, name string) (gluster.Volume, error) {
 	return onAny(a, func(c Cluster) (gluster.Volume, error) { return c.Volume(ctx, name) })

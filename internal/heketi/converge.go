@@ -24,6 +24,9 @@ type task struct {
 	login login
 	// hasty has what runs on the volume not waited for.
 	hasty bool
+	// alone has every operation on the volume waited for and cleared away, not
+	// only those that leave it half made.
+	alone bool
 	// clusters are those in which a volume of another owner is in the way.
 	clusters []string
 	// next returns nil where nothing is left to do, or what heketi is asked for.
@@ -57,7 +60,8 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 			return err
 		}
 		f := v.find(t.handle, t.clusters)
-		if f.pending && f.operation.running() {
+		inTheWay := f.half() || f.pending && t.alone
+		if inTheWay && f.operation.running() {
 			err := errHasty
 			if !t.hasty {
 				err = pause.wait(ctx)
@@ -67,7 +71,7 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 			}
 			continue
 		}
-		if f.pending {
+		if inTheWay {
 			if err := b.cleanUp(ctx, t, f); err != nil {
 				return err
 			}

@@ -22,6 +22,9 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	ctx, cancel := hurry(ctx)
 	defer cancel()
 	p := spec.Parameters
+	if u := p.Heketi.URL; u != "" && u != b.base.String() {
+		return volume.Volume{}, volume.NewFieldError("parameters.resturl", redactUserInfo(u), "the address of the heketi of pool "+b.Pool+": "+b.base.String())
+	}
 	request, size, err := b.request(spec)
 	if err != nil {
 		return volume.Volume{}, err

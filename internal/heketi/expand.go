@@ -16,7 +16,7 @@ import (
 func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
 	const op = "expand volume"
 	var grown volume.Volume
-	err := b.change(ctx, task{op: op, handle: h}, func(_ context.Context, v *view, f found) (*change, error) {
+	err := b.change(ctx, task{op: op, handle: h, alone: true}, func(_ context.Context, v *view, f found) (*change, error) {
 		if f.id == "" {
 			return nil, notFound(op, b.on(h))
 		}

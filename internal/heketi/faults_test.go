@@ -111,6 +111,7 @@ func TestCreateRefused(t *testing.T) {
 		{name: "too large now", size: 61 * volume.GiB, kind: volume.OutOfRange, says: "the largest that has one now"},
 		{name: "no GiB in the range", size: volume.GiB + 1, limit: volume.GiB + 2, kind: volume.OutOfRange, says: "multiple of 1GiB"},
 		{name: "too small for its type", parameters: []string{"volumetype", "disperse:2:1"}, size: 1, limit: volume.GiB, kind: volume.OutOfRange, says: "limit"},
+		{name: "another heketi", parameters: []string{"resturl", "http://elsewhere:8080"}, kind: volume.Invalid, says: "parameters.resturl"},
 		{name: "four replicas", parameters: []string{"volumetype", "replicate:4"}, kind: volume.Invalid, says: "parameters.volumetype"},
 		{name: "odd disperse", parameters: []string{"volumetype", "disperse:3:2"}, kind: volume.Invalid, says: "disperse:8:4"},
 		{name: "unknown cluster", parameters: []string{"clusterid", strings.Repeat("e", 32)}, kind: volume.Invalid, says: "a cluster that heketi has"},

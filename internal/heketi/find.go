@@ -45,7 +45,14 @@ func (f found) half() bool {
 	}
 }
 
-func (f found) size() volume.Size { return volume.Size(f.entry.Info.Size) * volume.GiB }
+// size returns the volume's size in bytes; 0 where heketi's database has nonsense.
+func (f found) size() volume.Size {
+	n := volume.Size(f.entry.Info.Size)
+	if n < 0 || n > volume.MaxSize/volume.GiB {
+		return 0
+	}
+	return n * volume.GiB
+}
 
 // same reports whether nothing has happened to the volume between two looks.
 func (f found) same(g found) bool {

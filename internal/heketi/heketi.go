@@ -29,6 +29,7 @@ import (
 
 // Cluster is what the backend asks of Gluster itself where the pool has agents.
 type Cluster interface {
+	Volumes(ctx context.Context) ([]gluster.Volume, error)
 	Volume(ctx context.Context, name string) (gluster.Volume, error)
 	VolumeStatus(ctx context.Context, name string) ([]gluster.BrickStatus, error)
 	HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal, error)

@@ -122,6 +122,22 @@ func (g *Gluster) Volume(_ context.Context, name string) (gluster.Volume, error)
 	return out, nil
 }
 
+// Volumes returns every volume.
+func (g *Gluster) Volumes(ctx context.Context) ([]gluster.Volume, error) {
+	g.s.mu.Lock()
+	names := slices.Sorted(maps.Keys(g.s.storage.volumes))
+	g.s.mu.Unlock()
+	out := []gluster.Volume{}
+	for _, name := range names {
+		v, err := g.Volume(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, g.Err
+}
+
 // VolumeStatus returns the bricks' states.
 func (g *Gluster) VolumeStatus(ctx context.Context, name string) ([]gluster.BrickStatus, error) {
 	v, err := g.Volume(ctx, name)
