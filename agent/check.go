@@ -77,9 +77,6 @@ func (c Checker) Make(r brick.MakeRequest) error {
 	if r.Enforce && r.Quota.Bytes == 0 {
 		return volume.NewFieldError("quota.bytes", "0", "above 0 where the quota is enforced")
 	}
-	if err := checkGID("gid", r.GID); err != nil {
-		return err
-	}
 	if r.Mode > maxMode {
 		return volume.NewFieldError("mode", strconv.FormatUint(uint64(r.Mode), 8), "0 to 7777, octal")
 	}

@@ -56,8 +56,7 @@ func quotaFromPB(q *agentpb.Quota) brick.Quota {
 func markToPB(m brick.Mark) *agentpb.Mark {
 	return &agentpb.Mark{
 		Handle: m.Handle, Size: int64(m.Size), Type: m.Type, Fingerprint: m.Fingerprint, Gid: int64(m.GID),
-		Layout:  mapSlice(m.Layout, func(p brick.Place) *agentpb.Place { return &agentpb.Place{Node: p.Node, Root: p.Root} }),
-		Created: timeToPB(m.Created),
+		Layout: mapSlice(m.Layout, func(p brick.Place) *agentpb.Place { return &agentpb.Place{Node: p.Node, Root: p.Root} }),
 	}
 }
 
@@ -67,7 +66,6 @@ func markFromPB(m *agentpb.Mark) brick.Mark {
 		Layout: mapSlice(m.GetLayout(), func(p *agentpb.Place) brick.Place {
 			return brick.Place{Node: p.GetNode(), Root: p.GetRoot()}
 		}),
-		Created: timeFromPB(m.GetCreated()),
 	}
 }
 
@@ -87,14 +85,14 @@ func brickFromPB(b *agentpb.BrickDir) brick.Brick {
 
 func makeToPB(r brick.MakeRequest) *agentpb.MakeBrickRequest {
 	return &agentpb.MakeBrickRequest{
-		Ref: refToPB(r.Ref), Mark: markToPB(r.Mark), Quota: quotaToPB(r.Quota), Enforce: r.Enforce, Gid: int64(r.GID), Mode: r.Mode,
+		Ref: refToPB(r.Ref), Mark: markToPB(r.Mark), Quota: quotaToPB(r.Quota), Enforce: r.Enforce, Mode: r.Mode,
 	}
 }
 
 func makeFromPB(r *agentpb.MakeBrickRequest) brick.MakeRequest {
 	return brick.MakeRequest{
 		Ref: refFromPB(r.GetRef()), Mark: markFromPB(r.GetMark()), Quota: quotaFromPB(r.GetQuota()),
-		Enforce: r.GetEnforce(), GID: int(r.GetGid()), Mode: r.GetMode(),
+		Enforce: r.GetEnforce(), Mode: r.GetMode(),
 	}
 }
 

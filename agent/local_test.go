@@ -173,6 +173,7 @@ func TestPartialListIsAnError(t *testing.T) {
 func replicated(name, typ, size string) gluster.Volume {
 	v := gluster.Volume{Name: name, Options: map[string]string{
 		"user.bricklayer.handle": "bl1.plain.lab." + name, "user.bricklayer.type": typ, "user.bricklayer.size": size,
+		"user.bricklayer.gid": "2000", "user.bricklayer.created": "1700000000", "user.bricklayer.fingerprint": "f", "user.bricklayer.layout": "a/root1,n1/root1,c/root1",
 	}}
 	for _, host := range []string{"192.0.2.1", "127.0.0.1", "192.0.2.3"} {
 		v.Bricks = append(v.Bricks, gluster.Brick{Host: host, Path: "/bricks/root1/volumes/" + name + "/brick"})
@@ -198,10 +199,17 @@ func TestRepairQuotas(t *testing.T) {
 		replicated("odd", "disperse:2:1", "1048577"), replicated("few", "replicate:2", "1048576"), replicated("none", "what", "x"),
 	}}
 	err := newLocal(t, h, c, "/nowhere").RepairQuotas(t.Context())
+	expect := func(name, typ string, size, quota volume.Size) brick.Expectation {
+		return brick.Expectation{
+			Ref: brick.Ref{Root: "root1", Volume: name}, Quota: brick.Quota{Bytes: quota},
+			Mark: &brick.Mark{Handle: "bl1.plain.lab." + name, Size: size, Type: typ, Fingerprint: "f", GID: 2000,
+				Layout: []brick.Place{{Node: "a", Root: "root1"}, {Node: "n1", Root: "root1"}, {Node: "c", Root: "root1"}}},
+		}
+	}
 	want := []brick.Expectation{
-		{Ref: brick.Ref{Root: "root1", Volume: "a"}, Quota: brick.Quota{Bytes: 2 * volume.GiB}},
-		{Ref: brick.Ref{Root: "root1", Volume: "arbiter"}, Quota: brick.Quota{Bytes: 640 * volume.MiB}},
-		{Ref: brick.Ref{Root: "root1", Volume: "d"}, Quota: brick.Quota{Bytes: volume.MiB}},
+		expect("a", "replicate:3", 2*volume.GiB, 2*volume.GiB),
+		expect("arbiter", "replicate:3:arbiter:1", 10*volume.GiB, 640*volume.MiB),
+		expect("d", "disperse:2:1", 2*volume.MiB, volume.MiB),
 	}
 	if diff := cmp.Diff([][]brick.Expectation{want}, h.asked()); diff != "" {
 		t.Errorf("expectations (-want +got):\n%s", diff)

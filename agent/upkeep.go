@@ -5,22 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
-)
-
-// The marks that a volume carries as Gluster options, as far as an agent reads
-// them: enough to say which quota each of its bricks must have.
-const (
-	optionHandle = volume.MarkPrefix + "handle"
-	optionSize   = volume.MarkPrefix + "size"
-	optionType   = volume.MarkPrefix + "type"
-	optionQuota  = volume.MarkPrefix + "quota"
-	quotaNone    = "none"
 )
 
 const (
@@ -137,44 +127,27 @@ func (l *Local) RepairQuotas(ctx context.Context) error {
 // be. A volume whose marks do not read is a fault and left alone.
 func (l *Local) expectations(ctx context.Context, volumes []gluster.Volume) (want []brick.Expectation, faults []error) {
 	for _, v := range volumes {
-		handle, err := volume.ParseHandle(v.Options[optionHandle])
-		if err != nil || handle.Pool != l.cfg.Pool || handle.Backend != volume.Plain || handle.Name != v.Name {
-			continue // not one of ours
-		}
-		if v.Options[optionQuota] == quotaNone {
+		m, ours, err := mark.Read(v)
+		if err != nil {
+			faults = append(faults, err)
 			continue
 		}
-		t, size, err := readSize(v)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("volume %s: %w", v.Name, err))
+		if h := m.Handle; !ours || h.Pool != l.cfg.Pool || h.Backend != volume.Plain || h.Name != v.Name || !m.Enforce {
 			continue
 		}
 		for i, b := range v.Bricks {
 			root, ok := l.rootOf(b.Path, v.Name)
 			if ok && l.addr.isOurs(ctx, b.Host) {
+				beside := m.Brick()
 				want = append(want, brick.Expectation{
 					Ref:   brick.Ref{Root: root, Volume: v.Name},
-					Quota: brick.Quota{Bytes: t.BrickQuota(i, size)},
+					Quota: brick.Quota{Bytes: m.Type.BrickQuota(i, m.Size)},
+					Mark:  &beside,
 				})
 			}
 		}
 	}
 	return want, faults
-}
-
-func readSize(v gluster.Volume) (volume.Type, volume.Size, error) {
-	t, err := volume.ParseType(v.Options[optionType])
-	if err != nil {
-		return t, 0, err
-	}
-	if t.Bricks() != len(v.Bricks) {
-		return t, 0, volume.NewFieldError(optionType, v.Options[optionType], "a type with "+strconv.Itoa(len(v.Bricks))+" bricks, as the volume has")
-	}
-	n, err := strconv.ParseInt(v.Options[optionSize], 10, 64)
-	if err != nil || n <= 0 || volume.Size(n) > volume.MaxSize || volume.Size(n)%t.SizeUnit() != 0 {
-		return t, 0, volume.NewFieldError(optionSize, v.Options[optionSize], "the size in bytes that was set when the volume was made")
-	}
-	return t, volume.Size(n), nil
 }
 
 // rootOf returns the root below which a brick of that volume lies, if it is

@@ -775,7 +775,6 @@ type Mark struct {
 	Fingerprint   string                 `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	Gid           int64                  `protobuf:"varint,5,opt,name=gid,proto3" json:"gid,omitempty"`
 	Layout        []*Place               `protobuf:"bytes,6,rep,name=layout,proto3" json:"layout,omitempty"`
-	Created       int64                  `protobuf:"varint,7,opt,name=created,proto3" json:"created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -850,13 +849,6 @@ func (x *Mark) GetLayout() []*Place {
 		return x.Layout
 	}
 	return nil
-}
-
-func (x *Mark) GetCreated() int64 {
-	if x != nil {
-		return x.Created
-	}
-	return 0
 }
 
 type Place struct {
@@ -1107,8 +1099,7 @@ type MakeBrickRequest struct {
 	Mark          *Mark                  `protobuf:"bytes,2,opt,name=mark,proto3" json:"mark,omitempty"`
 	Quota         *Quota                 `protobuf:"bytes,3,opt,name=quota,proto3" json:"quota,omitempty"`
 	Enforce       bool                   `protobuf:"varint,4,opt,name=enforce,proto3" json:"enforce,omitempty"`
-	Gid           int64                  `protobuf:"varint,5,opt,name=gid,proto3" json:"gid,omitempty"`
-	Mode          uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`
+	Mode          uint32                 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1169,13 +1160,6 @@ func (x *MakeBrickRequest) GetEnforce() bool {
 		return x.Enforce
 	}
 	return false
-}
-
-func (x *MakeBrickRequest) GetGid() int64 {
-	if x != nil {
-		return x.Gid
-	}
-	return 0
 }
 
 func (x *MakeBrickRequest) GetMode() uint32 {
@@ -2818,15 +2802,14 @@ const file_agent_proto_rawDesc = "" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"5\n" +
 	"\x05Quota\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x16\n" +
-	"\x06inodes\x18\x02 \x01(\x03R\x06inodes\"\xc8\x01\n" +
+	"\x06inodes\x18\x02 \x01(\x03R\x06inodes\"\xae\x01\n" +
 	"\x04Mark\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\tR\x06handle\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\tR\vfingerprint\x12\x10\n" +
 	"\x03gid\x18\x05 \x01(\x03R\x03gid\x122\n" +
-	"\x06layout\x18\x06 \x03(\v2\x1a.bricklayer.agent.v1.PlaceR\x06layout\x12\x18\n" +
-	"\acreated\x18\a \x01(\x03R\acreated\"/\n" +
+	"\x06layout\x18\x06 \x03(\v2\x1a.bricklayer.agent.v1.PlaceR\x06layout\"/\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\"\x9e\x02\n" +
@@ -2844,14 +2827,13 @@ const file_agent_proto_rawDesc = "" +
 	"\rBricksRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\"G\n" +
 	"\x0eBricksResponse\x125\n" +
-	"\x06bricks\x18\x01 \x03(\v2\x1d.bricklayer.agent.v1.BrickDirR\x06bricks\"\xe4\x01\n" +
+	"\x06bricks\x18\x01 \x03(\v2\x1d.bricklayer.agent.v1.BrickDirR\x06bricks\"\xd2\x01\n" +
 	"\x10MakeBrickRequest\x12/\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickRefR\x03ref\x12-\n" +
 	"\x04mark\x18\x02 \x01(\v2\x19.bricklayer.agent.v1.MarkR\x04mark\x120\n" +
 	"\x05quota\x18\x03 \x01(\v2\x1a.bricklayer.agent.v1.QuotaR\x05quota\x12\x18\n" +
-	"\aenforce\x18\x04 \x01(\bR\aenforce\x12\x10\n" +
-	"\x03gid\x18\x05 \x01(\x03R\x03gid\x12\x12\n" +
-	"\x04mode\x18\x06 \x01(\rR\x04mode\"H\n" +
+	"\aenforce\x18\x04 \x01(\bR\aenforce\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\rR\x04mode\"H\n" +
 	"\x11MakeBrickResponse\x123\n" +
 	"\x05brick\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickDirR\x05brick\"z\n" +
 	"\x12RemoveBrickRequest\x12/\n" +

@@ -3,7 +3,6 @@ package agenttest_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/agenttest"
@@ -18,14 +17,14 @@ func makeVolume(ctx context.Context, t *testing.T, nodes []agent.Node, name stri
 	r := gluster.CreateRequest{Name: name, Replica: len(nodes)}
 	m := brick.Mark{
 		Handle: "bl1.plain.lab." + name, Size: volume.GiB, Type: volume.Type{Durability: volume.Replicate, Replicas: len(nodes)}.String(),
-		Fingerprint: "0123456789abcdef", GID: 2000, Created: time.Unix(1, 0),
+		Fingerprint: "0123456789abcdef", GID: 2000,
 	}
 	for _, n := range nodes {
 		m.Layout = append(m.Layout, brick.Place{Node: n.(*agenttest.Node).Name(), Root: "root1"})
 	}
 	for i, n := range nodes {
 		b, err := n.MakeBrick(ctx, brick.MakeRequest{
-			Ref: brick.Ref{Root: "root1", Volume: name}, Mark: m, Quota: brick.Quota{Bytes: volume.GiB}, Enforce: true, GID: 2000, Mode: 0o2775,
+			Ref: brick.Ref{Root: "root1", Volume: name}, Mark: m, Quota: brick.Quota{Bytes: volume.GiB}, Enforce: true, Mode: 0o2775,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -150,7 +149,7 @@ func makeBricksOnly(t *testing.T, nodes []agent.Node, name string) {
 			if err := n.RemoveBrick(t.Context(), brick.RemoveRequest{Ref: b.Ref, Mode: brick.ToTrash}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := n.MakeBrick(t.Context(), brick.MakeRequest{Ref: b.Ref, Mark: b.Mark, Quota: b.Quota, Enforce: true, GID: 2000, Mode: 0o2775}); err != nil {
+			if _, err := n.MakeBrick(t.Context(), brick.MakeRequest{Ref: b.Ref, Mark: b.Mark, Quota: b.Quota, Enforce: true, Mode: 0o2775}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -277,7 +277,7 @@ func (n *Node) MakeBrick(ctx context.Context, r brick.MakeRequest) (brick.Brick,
 	return call(ctx, n, MakeBrick, r.Ref.Volume, n.check.Make(r), func() (brick.Brick, error) {
 		for _, other := range n.roots {
 			b := other.find(r.Ref.Volume)
-			if b == nil || other.cfg.Name == r.Ref.Root && sameMark(b.mark, r.Mark) {
+			if b == nil || other.cfg.Name == r.Ref.Root && b.mark.Same(r.Mark) {
 				continue
 			}
 			return brick.Brick{}, &volume.Error{
@@ -301,7 +301,7 @@ func (n *Node) MakeBrick(ctx context.Context, r brick.MakeRequest) (brick.Brick,
 		if err := n.c.room(on, r.Quota.Bytes); err != nil {
 			return brick.Brick{}, err
 		}
-		b := &fakeBrick{ref: r.Ref, mark: r.Mark, quota: r.Quota, gid: r.GID, mode: r.Mode}
+		b := &fakeBrick{ref: r.Ref, mark: r.Mark, quota: r.Quota, gid: r.Mark.GID, mode: r.Mode}
 		b.mark.Layout = slices.Clone(r.Mark.Layout)
 		if !on.cfg.NoQuota {
 			b.projectID = on.freeProject()
@@ -317,11 +317,6 @@ func noQuota(r *root) error {
 		Err:  errors.New("project quotas are not enabled on " + r.cfg.Path),
 		Next: "mount it with prjquota, or say quota: none in the class",
 	}
-}
-
-func sameMark(a, b brick.Mark) bool {
-	return a.Handle == b.Handle && a.Size == b.Size && a.Type == b.Type && a.Fingerprint == b.Fingerprint &&
-		a.GID == b.GID && slices.Equal(a.Layout, b.Layout) && a.Created.Equal(b.Created)
 }
 
 // room refuses where a root cannot promise that many more bytes.

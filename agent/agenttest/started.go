@@ -1,11 +1,12 @@
 package agenttest
 
 import (
-	"strconv"
+	"time"
 	"testing"
 
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -25,11 +26,15 @@ func StartedVolume(t *testing.T, nodes []Member, name string) *Started {
 	v := &Started{Name: name, s: s}
 	three := mustParse(s, "replicate:3")
 	v.Bricks = s.create(name, three).Bricks
-	s.must("set options", nodes[0].SetOptions(t.Context(), name, []gluster.Option{
-		{Key: volume.MarkPrefix + "handle", Value: volume.Handle{Backend: volume.Plain, Pool: nodes[0].Pool, Name: name}.String()},
-		{Key: volume.MarkPrefix + "size", Value: strconv.FormatInt(int64(size), 10)},
-		{Key: volume.MarkPrefix + "type", Value: three.String()},
-	}))
+	layout := make([]brick.Place, three.Bricks())
+	for i := range layout {
+		layout[i] = brick.Place{Node: nodes[i].Name, Root: nodes[i].Root}
+	}
+	s.must("set options", nodes[0].SetOptions(t.Context(), name, mark.Volume{
+		Handle: volume.Handle{Backend: volume.Plain, Pool: nodes[0].Pool, Name: name},
+		Size:   size, Type: three, Enforce: true, OnDelete: volume.DeleteData,
+		Fingerprint: "0123456789abcdef", GID: volume.MinGID, Layout: layout, Created: time.Now(),
+	}.Options()))
 	s.must("start", nodes[0].StartVolume(t.Context(), name))
 	s.awaitOnline(name, v.Bricks)
 	return v

@@ -231,14 +231,13 @@ func (s *suite) request(name string, t volume.Type, position int) (Member, brick
 	m := brick.Mark{
 		Handle: volume.Handle{Backend: volume.Plain, Pool: s.nodes[0].Pool, Name: name}.String(),
 		Size:   size, Type: t.String(), Fingerprint: "0123456789abcdef", GID: 2000,
-		Created: time.Unix(1700000000, 123456789).UTC(),
 	}
 	for i := range t.Bricks() {
 		m.Layout = append(m.Layout, brick.Place{Node: s.nodes[i].Name, Root: s.nodes[i].Root})
 	}
 	n := s.nodes[position]
 	return n, brick.MakeRequest{
-		Ref: brick.Ref{Root: n.Root, Volume: name}, Mark: m, Enforce: true, GID: 2000, Mode: 0o2775,
+		Ref: brick.Ref{Root: n.Root, Volume: name}, Mark: m, Enforce: true, Mode: 0o2775,
 		Quota: brick.Quota{Bytes: t.BrickQuota(position, size)},
 	}
 }

@@ -210,7 +210,7 @@ func (s *suite) badRequests() {
 		"negative inodes":             func(r *brick.MakeRequest) { r.Quota.Inodes = -1 },
 		"unknown type":                func(r *brick.MakeRequest) { r.Mark.Type = "raid0" },
 		"fingerprint with a newline":  func(r *brick.MakeRequest) { r.Mark.Fingerprint = "0123456789abcde\n" },
-		"negative group":              func(r *brick.MakeRequest) { r.GID = -1 },
+		"negative group":              func(r *brick.MakeRequest) { r.Mark.GID = -1 },
 		"mode with a file type":       func(r *brick.MakeRequest) { r.Mode = 0o100644 },
 		"layout without this node":    func(r *brick.MakeRequest) { r.Mark.Layout[0].Node = "elsewhere" },
 		"layout of too few":           func(r *brick.MakeRequest) { r.Mark.Layout = r.Mark.Layout[:1] },

@@ -6,7 +6,7 @@
 package brick
 
 import (
-	"time"
+	"slices"
 
 	"bricklayer.csi/internal/volume"
 )
@@ -41,8 +41,12 @@ type Mark struct {
 	GID int `json:"gid"`
 	// Layout lists all of the volume's bricks in Gluster's order.
 	Layout []Place `json:"layout"`
-	// Created is when the placement was decided.
-	Created time.Time `json:"created"`
+}
+
+// Same reports whether two marks say the same.
+func (m Mark) Same(other Mark) bool {
+	return m.Handle == other.Handle && m.Size == other.Size && m.Type == other.Type &&
+		m.Fingerprint == other.Fingerprint && m.GID == other.GID && slices.Equal(m.Layout, other.Layout)
 }
 
 // Place is where one brick of a layout lies.
@@ -58,9 +62,8 @@ type MakeRequest struct {
 	Quota Quota
 	// Enforce false makes the directory without a quota, for classes that say "quota: none".
 	Enforce bool
-	// GID and Mode are given to the brick directory, which becomes the volume's
-	// root. Mode is as chmod(2) takes it, setgid included; zero means 0755.
-	GID  int
+	// Mode is given to the brick directory, which becomes the volume's root, as
+	// chmod(2) takes it, setgid included; zero means 0755. Its group is the mark's.
 	Mode uint32
 }
 

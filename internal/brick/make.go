@@ -77,8 +77,8 @@ func (req MakeRequest) validate(pool string) error {
 	switch {
 	case req.Enforce && req.Quota.Bytes == 0:
 		return volume.NewFieldError("quota.bytes", "0", "more than 0 where the quota is enforced")
-	case req.GID < 0 || int64(req.GID) > maxGID:
-		return volume.NewFieldError("gid", fmt.Sprint(req.GID), fmt.Sprintf("0 to %d", int64(maxGID)))
+	case req.Mark.GID < 0 || int64(req.Mark.GID) > maxGID:
+		return volume.NewFieldError("mark.gid", fmt.Sprint(req.Mark.GID), fmt.Sprintf("0 to %d", int64(maxGID)))
 	case req.Mode&^0o7777 != 0:
 		return volume.NewFieldError("mode", fmt.Sprintf("%#o", req.Mode), "0 to 07777")
 	}
@@ -117,16 +117,13 @@ func (o *openRoot) compare(req MakeRequest) error {
 		return err
 	case err != nil:
 		return o.failIO(opMake, req.Ref.Volume, err)
-	case !sameMark(m.Mark, req.Mark):
+	case !m.Same(req.Mark):
 		return o.fail(volume.Exists, opMake, req.Ref.Volume,
-			fmt.Errorf("it has a brick that was made for handle %s, size %d, type %s, placed %s",
-				m.Handle, int64(m.Size), m.Type, m.Created.Format(timeLayout)),
+			fmt.Errorf("it has a brick that was made for handle %s, size %d, type %s", m.Handle, int64(m.Size), m.Type),
 			"delete that volume first, or use another name")
 	}
 	return nil
 }
-
-const timeLayout = "2006-01-02T15:04:05Z07:00"
 
 // make does what Make promises, step by step, where the volume has nothing in place.
 func (o *openRoot) make(req MakeRequest) error {
@@ -245,7 +242,7 @@ func (o *openRoot) stageBrick(name string, req MakeRequest, project uint32, quot
 			return err
 		}
 	}
-	if err := giveTo(f, req.GID, req.Mode); err != nil {
+	if err := giveTo(f, req.Mark.GID, req.Mode); err != nil {
 		return err
 	}
 	return o.after(stepOwner)

@@ -31,7 +31,7 @@ func TestMakeGivesADirectoryWithMarkAndQuota(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, _ := info.Sys().(*syscall.Stat_t)
-	if st.Mode&0o7777 != 0o2775 || int(st.Gid) != os.Getgid() {
+	if st.Mode&0o7777 != 0o2775 || int(st.Gid) != 2345 {
 		t.Errorf("mode %o, gid %d", st.Mode, st.Gid)
 	}
 	data, err := os.ReadFile(filepath.Join(r.disk.path, "volumes/v1/mark.json"))
@@ -42,7 +42,7 @@ func TestMakeGivesADirectoryWithMarkAndQuota(t *testing.T) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"version", "handle", "size", "type", "fingerprint", "gid", "layout", "created", "quota", "enforce"} {
+	for _, key := range []string{"version", "handle", "size", "type", "fingerprint", "gid", "layout", "quota", "enforce"} {
 		if _, ok := fields[key]; !ok {
 			t.Errorf("the mark lacks %s: %s", key, data)
 		}
@@ -57,7 +57,6 @@ func TestMakeAgainFindsTheSameBrick(t *testing.T) {
 	r := newRig(t)
 	req := request("v1", 10*volume.MiB)
 	first := r.mustMake(req)
-	req.Mark.Created = req.Mark.Created.In(time.FixedZone("elsewhere", 3600))
 	if diff := cmp.Diff(first, r.mustMake(req)); diff != "" {
 		t.Errorf("second call (-want +got):\n%s", diff)
 	}
@@ -84,7 +83,6 @@ func TestMakeWithAnotherMarkIsRefused(t *testing.T) {
 		"fingerprint": func(m *Mark) { m.Fingerprint = "f2" },
 		"gid":         func(m *Mark) { m.GID++ },
 		"layout":      func(m *Mark) { m.Layout = m.Layout[:2] },
-		"created":     func(m *Mark) { m.Created = m.Created.Add(1) },
 	} {
 		req := request("v1", 10*volume.MiB)
 		change(&req.Mark)
@@ -141,8 +139,8 @@ func TestMakeRefusesBadRequests(t *testing.T) {
 		"negative quota":   {volume.Invalid, func(q *MakeRequest) { q.Quota.Bytes = -1 }},
 		"enormous quota":   {volume.Invalid, func(q *MakeRequest) { q.Quota.Bytes = 1<<63 - 1 }},
 		"negative inodes":  {volume.Invalid, func(q *MakeRequest) { q.Quota.Inodes = -1 }},
-		"negative gid":     {volume.Invalid, func(q *MakeRequest) { q.GID = -1 }},
-		"enormous gid":     {volume.Invalid, func(q *MakeRequest) { q.GID = 1 << 32 }},
+		"negative gid":     {volume.Invalid, func(q *MakeRequest) { q.Mark.GID = -1 }},
+		"enormous gid":     {volume.Invalid, func(q *MakeRequest) { q.Mark.GID = 1 << 32 }},
 		"mode of a device": {volume.Invalid, func(q *MakeRequest) { q.Mode = 0o60755 }},
 		"too large":        {volume.Exhausted, func(q *MakeRequest) { q.Quota.Bytes = volume.MaxSize }},
 	} {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -22,13 +21,6 @@ type markFile struct {
 	Quota Quota `json:"quota"`
 	// Enforce false is a brick that is meant to have no quota.
 	Enforce bool `json:"enforce"`
-}
-
-// sameMark reports whether two marks say the same.
-func sameMark(a, b Mark) bool {
-	return a.Handle == b.Handle && a.Size == b.Size && a.Type == b.Type &&
-		a.Fingerprint == b.Fingerprint && a.GID == b.GID &&
-		slices.Equal(a.Layout, b.Layout) && a.Created.Equal(b.Created)
 }
 
 // readMark reads the mark in a directory such as volumes/NAME. One that has not
@@ -125,7 +117,6 @@ func (c *markCache) forget(dir string) {
 // makes the directory durable.
 func (o *openRoot) writeMark(dir string, m markFile) error {
 	m.Version = markVersion
-	m.Created = m.Created.UTC()
 	below, err := o.dir.OpenRoot(dir)
 	if err != nil {
 		return err

@@ -127,7 +127,7 @@ func request(name string, bytes volume.Size) MakeRequest {
 		Ref:     Ref{Root: "root1", Volume: name},
 		Mark:    testMark(name, bytes),
 		Quota:   Quota{Bytes: bytes, Inodes: 5000},
-		Enforce: true, GID: os.Getgid(), Mode: 0o2775,
+		Enforce: true, Mode: 0o2775,
 	}
 }
 
@@ -135,8 +135,7 @@ func testMark(name string, bytes volume.Size) Mark {
 	return Mark{
 		Handle: volume.Handle{Backend: volume.Plain, Pool: testPool, Name: name}.String(),
 		Size:   bytes, Type: "replicate:3", Fingerprint: "f1", GID: 2345,
-		Layout:  []Place{{"n1", "root1"}, {"n2", "root1"}, {"n3", "root1"}},
-		Created: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC),
+		Layout: []Place{{"n1", "root1"}, {"n2", "root1"}, {"n3", "root1"}},
 	}
 }
 

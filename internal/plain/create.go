@@ -10,6 +10,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -21,18 +22,10 @@ const rootMode = 0o2775
 type plan struct {
 	spec   volume.Spec
 	handle volume.Handle
-	marks  marks
-	layout []brick.Place // in Gluster's order
+	// marks say what the volume will be, and where its bricks lie.
+	marks mark.Volume
 	// paths are the brick directories in the order of the layout, once made.
 	paths []string
-}
-
-// mark returns what is written beside each brick directory.
-func (p *plan) mark() brick.Mark {
-	return brick.Mark{
-		Handle: p.handle.String(), Size: p.marks.size, Type: p.marks.typ.String(),
-		Fingerprint: p.marks.fingerprint, GID: p.marks.gid, Layout: p.layout,
-	}
 }
 
 // Create implements volume.Backend. Its steps, each of which may be repeated:
@@ -66,9 +59,9 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if f.ready() {
 		return b.adopt(spec, &f)
 	}
-	pl := &plan{spec: spec, handle: h, marks: marks{
-		handle: h, size: size, typ: p.Type, fingerprint: p.Fingerprint(),
-		enforce: p.Quota, onDelete: p.OnDelete, created: time.Now().UTC(),
+	pl := &plan{spec: spec, handle: h, marks: mark.Volume{
+		Handle: h, Size: size, Type: p.Type, Fingerprint: p.Fingerprint(),
+		Enforce: p.Quota, OnDelete: p.OnDelete, Created: time.Now().UTC(),
 	}}
 	release, err := b.settle(ctx, pl, &f)
 	if err != nil {
@@ -98,8 +91,8 @@ func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
 func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(), err error) {
 	nothing := func() {}
 	if m, ok := pl.earlier(f); ok {
-		pl.layout, pl.marks.gid, pl.marks.size = m.Layout, m.GID, m.Size
-		stray := slices.DeleteFunc(slices.Clone(f.bricks), func(k foundBrick) bool { return sameMark(k.Mark, m) })
+		pl.marks.Layout, pl.marks.GID, pl.marks.Size = m.Layout, m.GID, m.Size
+		stray := slices.DeleteFunc(slices.Clone(f.bricks), func(k foundBrick) bool { return k.Mark.Same(m) })
 		return nothing, b.removeBricks(ctx, stray, brick.ToTrash)
 	}
 	if f.exists {
@@ -114,7 +107,7 @@ func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(
 	if err != nil {
 		return nil, err
 	}
-	pl.marks.gid = gid
+	pl.marks.GID = gid
 	if err := b.choosePlaces(pl, f.survey); err != nil {
 		release()
 		return nil, err
@@ -128,8 +121,8 @@ func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(
 func (pl *plan) earlier(f *found) (best brick.Mark, ok bool) {
 	for _, k := range f.bricks {
 		m := k.Mark
-		fits := m.Fingerprint == pl.marks.fingerprint && m.Type == pl.marks.typ.String() &&
-			pl.spec.Size.Holds(m.Size) && len(m.Layout) == pl.marks.typ.Bricks() &&
+		fits := m.Fingerprint == pl.marks.Fingerprint && m.Type == pl.marks.Type.String() &&
+			pl.spec.Size.Holds(m.Size) && len(m.Layout) == pl.marks.Type.Bricks() &&
 			slices.Contains(m.Layout, brick.Place{Node: k.node.Name, Root: k.Ref.Root})
 		if !fits || f.exists && !f.uses(k) {
 			continue
@@ -141,21 +134,16 @@ func (pl *plan) earlier(f *found) (best brick.Mark, ok bool) {
 	return best, ok
 }
 
-func sameMark(a, b brick.Mark) bool {
-	return a.Handle == b.Handle && a.Size == b.Size && a.Fingerprint == b.Fingerprint && a.Type == b.Type &&
-		a.GID == b.GID && slices.Equal(a.Layout, b.Layout)
-}
-
 // choosePlaces fills in the layout.
 func (b *Backend) choosePlaces(pl *plan, s survey) error {
-	usable, refused := b.candidates(s.described, s.silent, pl.marks.enforce)
-	chosen, err := place(pl.handle.Name, pl.marks.typ, pl.marks.size, usable)
+	usable, refused := b.candidates(s.described, s.silent, pl.marks.Enforce)
+	chosen, err := place(pl.handle.Name, pl.marks.Type, pl.marks.Size, usable)
 	if err != nil {
-		return b.refuseRoom(pl.handle, pl.marks.typ, pl.marks.size, s.described, usable, refused)
+		return b.refuseRoom(pl.handle, pl.marks.Type, pl.marks.Size, s.described, usable, refused)
 	}
-	pl.layout = make([]brick.Place, len(chosen))
+	pl.marks.Layout = make([]brick.Place, len(chosen))
 	for i, c := range chosen {
-		pl.layout[i] = brick.Place{Node: c.node.Name, Root: c.root}
+		pl.marks.Layout[i] = brick.Place{Node: c.node.Name, Root: c.root}
 	}
 	return nil
 }
@@ -205,7 +193,7 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 // find the other's.
 func (b *Backend) yield(ctx context.Context, pl *plan) error {
 	ours := slices.DeleteFunc(b.ask(ctx, pl.handle.Name, false).bricks,
-		func(k foundBrick) bool { return !sameMark(k.Mark, pl.mark()) })
+		func(k foundBrick) bool { return !k.Mark.Same(pl.marks.Brick()) })
 	return errors.Join(
 		&volume.Error{Kind: volume.Busy, Err: errors.New("another controller is making this volume"), Next: "repeat the call later"},
 		b.removeBricks(ctx, ours, brick.ToTrash))
@@ -213,10 +201,10 @@ func (b *Backend) yield(ctx context.Context, pl *plan) error {
 
 // makeBricks makes every brick directory of the plan at once.
 func (b *Backend) makeBricks(ctx context.Context, pl *plan) error {
-	pl.paths = make([]string, len(pl.layout))
-	nodes := make([]*Node, len(pl.layout))
+	pl.paths = make([]string, len(pl.marks.Layout))
+	nodes := make([]*Node, len(pl.marks.Layout))
 	position := map[string]int{}
-	for i, at := range pl.layout {
+	for i, at := range pl.marks.Layout {
 		n, ok := b.nodes[at.Node]
 		if !ok || !slices.Contains(n.Roots, at.Root) {
 			return &volume.Error{Kind: volume.Precondition, Op: "make a brick directory", On: at.Node + "/" + at.Root,
@@ -227,11 +215,10 @@ func (b *Backend) makeBricks(ctx context.Context, pl *plan) error {
 	failed := eachNode(nodes, func(n *Node) error {
 		i := position[n.Name]
 		made, err := n.Agent.MakeBrick(ctx, brick.MakeRequest{
-			Ref:     brick.Ref{Root: pl.layout[i].Root, Volume: pl.handle.Name},
-			Mark:    pl.mark(),
-			Quota:   brick.Quota{Bytes: pl.marks.typ.BrickQuota(i, pl.marks.size)},
-			Enforce: pl.marks.enforce,
-			GID:     pl.marks.gid,
+			Ref:     brick.Ref{Root: pl.marks.Layout[i].Root, Volume: pl.handle.Name},
+			Mark:    pl.marks.Brick(),
+			Quota:   brick.Quota{Bytes: pl.marks.Type.BrickQuota(i, pl.marks.Size)},
+			Enforce: pl.marks.Enforce,
 			Mode:    rootMode,
 		})
 		if err == nil {
@@ -243,9 +230,9 @@ func (b *Backend) makeBricks(ctx context.Context, pl *plan) error {
 }
 
 func (pl *plan) glusterBricks(b *Backend) []gluster.Brick {
-	bricks := make([]gluster.Brick, len(pl.layout))
-	for i, at := range pl.layout {
-		bricks[i] = gluster.Brick{Host: b.nodes[at.Node].Address, Path: pl.paths[i], Arbiter: pl.marks.typ.IsArbiter(i)}
+	bricks := make([]gluster.Brick, len(pl.marks.Layout))
+	for i, at := range pl.marks.Layout {
+		bricks[i] = gluster.Brick{Host: b.nodes[at.Node].Address, Path: pl.paths[i], Arbiter: pl.marks.Type.IsArbiter(i)}
 	}
 	return bricks
 }
@@ -302,7 +289,7 @@ func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) er
 // request returns the plan as gluster is asked for it.
 func (pl *plan) request(b *Backend) gluster.CreateRequest {
 	r := gluster.CreateRequest{Name: pl.handle.Name, Bricks: pl.glusterBricks(b)}
-	switch t := pl.marks.typ; t.Durability {
+	switch t := pl.marks.Type; t.Durability {
 	case volume.Replicate:
 		r.Replica, r.Arbiter = t.Replicas, t.Arbiters
 	case volume.Disperse:

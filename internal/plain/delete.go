@@ -5,12 +5,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -29,7 +29,7 @@ func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	if err != nil {
 		return err
 	}
-	if f.marks.released {
+	if f.marks.Released {
 		return nil // an earlier call let it go, and its data stays
 	}
 	if err := f.refuseForeign(op, h, volume.Precondition); err != nil {
@@ -40,10 +40,10 @@ func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	}
 	mode := brick.ToTrash
 	if f.exists {
-		if f.marks.onDelete == volume.RetainVolume {
+		if f.marks.OnDelete == volume.RetainVolume {
 			return b.release(ctx, h, &f)
 		}
-		if f.marks.onDelete == volume.ArchiveData {
+		if f.marks.OnDelete == volume.ArchiveData {
 			mode = brick.ToArchive
 		}
 		if err := b.dropVolume(ctx, h, &f); err != nil {
@@ -103,9 +103,9 @@ func (b *Backend) release(ctx context.Context, h volume.Handle, f *found) error 
 	if err := b.stopVolume(ctx, h, f); err != nil {
 		return err
 	}
-	mark := gluster.Option{Key: markReleased, Value: strconv.FormatInt(time.Now().Unix(), 10)}
+	let := mark.ReleasedOption(time.Now())
 	return b.command(f.survey, h.Name, func(n agent.Node) error {
-		return n.SetOptions(ctx, h.Name, []gluster.Option{mark})
+		return n.SetOptions(ctx, h.Name, []gluster.Option{let})
 	})
 }
 

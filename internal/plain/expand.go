@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -33,29 +33,29 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 	if !f.ready() {
 		return volume.Volume{}, &volume.Error{Kind: volume.NotFound, Op: op, On: h.String(), Err: errors.New("there is no such volume")}
 	}
-	want, err := size.Pick(f.marks.typ.SizeUnit())
+	want, err := size.Pick(f.marks.Type.SizeUnit())
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	want = max(want, f.marks.size)
+	want = max(want, f.marks.Size)
 	if size.Limit != 0 && want > size.Limit {
 		return volume.Volume{}, &volume.Error{Kind: volume.OutOfRange, Op: op, On: h.String(),
 			Err: fmt.Errorf("it has %d bytes, more than the limit of %d; volumes do not shrink", want, size.Limit)}
 	}
-	if f.marks.enforce {
+	if f.marks.Enforce {
 		if err := b.raise(ctx, &f, want); err != nil {
 			return volume.Volume{}, &volume.Error{Kind: volume.KindOf(err), Op: op, On: h.String(), Err: err}
 		}
 	}
-	if want != f.marks.size {
-		mark := gluster.Option{Key: markSize, Value: strconv.FormatInt(int64(want), 10)}
+	if want != f.marks.Size {
+		grown := mark.SizeOption(want)
 		err := b.command(f.survey, h.Name, func(n agent.Node) error {
-			return n.SetOptions(ctx, h.Name, []gluster.Option{mark})
+			return n.SetOptions(ctx, h.Name, []gluster.Option{grown})
 		})
 		if err != nil {
 			return volume.Volume{}, err
 		}
-		f.marks.size = want
+		f.marks.Size = want
 	}
 	return b.describe(h, f.info, f.marks, volume.Ready), nil
 }
@@ -128,7 +128,7 @@ func (f *found) quotas(size volume.Size) (map[string]target, error) {
 				Next: "see that the brick root is mounted on that node"}
 		}
 		targets[o.node.Name] = target{brick: *o, quota: brick.Quota{
-			Bytes: f.marks.typ.BrickQuota(position, size), Inodes: o.Quota.Inodes,
+			Bytes: f.marks.Type.BrickQuota(position, size), Inodes: o.Quota.Inodes,
 		}}
 	}
 	return targets, nil

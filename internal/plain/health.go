@@ -39,7 +39,7 @@ func (b *Backend) Health(ctx context.Context, h volume.Handle) (volume.Health, e
 		return health, nil
 	}
 	b.brickHealth(ctx, &f, problem)
-	if f.marks.typ.Durability != volume.None {
+	if f.marks.Type.Durability != volume.None {
 		b.healHealth(ctx, &f, problem)
 	}
 	f.quotaHealth(problem)
@@ -62,7 +62,7 @@ func (b *Backend) brickHealth(ctx context.Context, f *found, problem report) {
 	for _, k := range down {
 		problem(volume.BrickDown, "brick %s is offline; see its log on that node, then: gluster volume start %s force", k, f.info.Name)
 	}
-	t := f.marks.typ
+	t := f.marks.Type
 	up := len(f.info.Bricks) - len(down)
 	// Client quorum: more than half of a replica set (Gluster's "auto"; of two,
 	// the first must be up), all data fragments of a disperse set.
@@ -104,10 +104,10 @@ func (b *Backend) healHealth(ctx context.Context, f *found, problem report) {
 }
 
 func (f *found) quotaHealth(problem report) {
-	if !f.marks.enforce {
+	if !f.marks.Enforce {
 		return
 	}
-	targets, err := f.quotas(f.marks.size)
+	targets, err := f.quotas(f.marks.Size)
 	if err != nil {
 		if len(f.silent) == 0 { // else it was said already
 			problem(volume.QuotaMissing, "%v", err)

@@ -91,7 +91,9 @@ func TestKilledAtEachKindOfStep(t *testing.T) {
 		_, err := b.Expand(ctx, spec.Handle(), volume.SizeRange{Required: 128 * volume.MiB})
 		return err
 	}
-	remove := func(ctx context.Context, b volume.Backend, spec volume.Spec) error { return b.Delete(ctx, spec.Handle()) }
+	remove := func(ctx context.Context, b volume.Backend, spec volume.Spec) error {
+		return b.Delete(ctx, spec.Handle())
+	}
 	tests := []struct {
 		use    string
 		run    func(ctx context.Context, b volume.Backend, spec volume.Spec) error

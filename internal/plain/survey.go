@@ -11,6 +11,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -143,7 +144,7 @@ type found struct {
 	info   gluster.Volume
 	// marked is true where that volume carries our marks for this handle.
 	marked bool
-	marks  marks
+	marks  mark.Volume
 	// foreign says why the volume is not ours; empty where it is, or where there is none.
 	foreign string
 }
@@ -195,14 +196,14 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 		return err
 	}
 	f.exists = true
-	f.marks, f.marked, err = readMarks(f.info)
+	f.marks, f.marked, err = mark.Read(f.info)
 	switch {
 	case err != nil:
 		return err
-	case f.marks.released:
+	case f.marks.Released:
 		f.foreign = "it was retained when its claim was deleted"
-	case f.marked && f.marks.handle != h:
-		f.foreign = "it is marked as " + f.marks.handle.String()
+	case f.marked && f.marks.Handle != h:
+		f.foreign = "it is marked as " + f.marks.Handle.String()
 	case !f.marked && !f.madeFromOurs():
 		f.foreign = "it carries no mark of ours"
 	}
@@ -276,10 +277,10 @@ func (f *found) refuseForeign(op string, h volume.Handle, kind volume.Kind) erro
 }
 
 // describe returns the volume as the port has it.
-func (b *Backend) describe(h volume.Handle, info gluster.Volume, m marks, state volume.State) volume.Volume {
+func (b *Backend) describe(h volume.Handle, info gluster.Volume, m mark.Volume, state volume.State) volume.Volume {
 	v := volume.Volume{
 		Handle: h, State: state,
-		Size: m.size, Fingerprint: m.fingerprint, Type: m.typ, GID: m.gid, Created: m.created,
+		Size: m.Size, Fingerprint: m.Fingerprint, Type: m.Type, GID: m.GID, Created: m.Created,
 	}
 	hosts := make([]string, 0, len(info.Bricks))
 	for _, k := range info.Bricks {
@@ -322,12 +323,12 @@ func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error
 	var out []volume.Volume
 	for _, info := range all {
 		f := found{exists: true, info: info}
-		f.marks, f.marked, err = readMarks(info)
+		f.marks, f.marked, err = mark.Read(info)
 		if err != nil {
 			b.log.WarnContext(ctx, "left a volume out of the list", "volume", info.Name, "error", err)
 			continue
 		}
-		if h := f.marks.handle; f.ready() && !f.marks.released && h.Backend == volume.Plain && h.Pool == pool && h.Name == info.Name {
+		if h := f.marks.Handle; f.ready() && !f.marks.Released && h.Backend == volume.Plain && h.Pool == pool && h.Name == info.Name {
 			out = append(out, b.describe(h, info, f.marks, volume.Ready))
 		}
 	}

@@ -1,0 +1,33 @@
+package plain
+
+import (
+	"slices"
+	"strings"
+
+	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
+	"bricklayer.csi/internal/volume"
+)
+
+// volumeOptions returns all options that a new volume gets, in the order in
+// which they are set: ours, then those of the class, which may overrule ours.
+func (b *Backend) volumeOptions(m mark.Volume, class []volume.Option) []gluster.Option {
+	options := m.Options()
+	if len(b.ClientNetworks) > 0 {
+		options = append(options, gluster.Option{Key: "auth.allow", Value: strings.Join(b.ClientNetworks, ",")})
+	}
+	if m.Enforce {
+		// The size is the quota; a reserve on top of it would take a hundredth
+		// of what was asked, and refuse writes for up to 5 s after an expand.
+		options = append(options, gluster.Option{Key: "storage.reserve", Value: "0"})
+	}
+	for _, o := range class {
+		i := slices.IndexFunc(options, func(ours gluster.Option) bool { return ours.Key == o.Key })
+		if i < 0 {
+			options = append(options, gluster.Option{})
+			i = len(options) - 1
+		}
+		options[i] = gluster.Option(o)
+	}
+	return options
+}
