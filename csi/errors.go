@@ -16,9 +16,10 @@ import (
 // The code decides what an orchestrator does next: after Canceled,
 // DeadlineExceeded, Unavailable and Aborted external-provisioner takes a
 // volume for still being made and calls again; after all others it takes it
-// for certainly not made.
+// for certainly not made, and forgets it. So a fault of our own, whose outcome
+// nobody knows, is Unavailable and not Internal.
 var codeOf = map[volume.Kind]codes.Code{
-	volume.Internal:     codes.Internal,
+	volume.Internal:     codes.Unavailable,
 	volume.Invalid:      codes.InvalidArgument,
 	volume.NotFound:     codes.NotFound,
 	volume.Exists:       codes.AlreadyExists,
@@ -66,5 +67,5 @@ func toCode(err error) codes.Code {
 	if code, known := codeOf[kind]; known {
 		return code
 	}
-	return codes.Internal
+	return codes.Unavailable
 }

@@ -15,19 +15,28 @@ import (
 )
 
 func TestEveryKindHasACode(t *testing.T) {
-	seen := map[string]volume.Kind{}
 	for _, k := range volume.Kinds() {
 		code, known := codeOf[k]
 		if !known {
 			t.Errorf("kind %q has no code", k)
 		}
-		if other, twice := seen[code.String()]; twice {
-			t.Errorf("kinds %q and %q share the code %v", k, other, code)
+		if final(code) != k.Definite() {
+			t.Errorf("kind %q is definite: %t, but an orchestrator takes %v for final: %t", k, k.Definite(), code, final(code))
 		}
-		seen[code.String()] = k
 	}
 	if len(codeOf) != len(volume.Kinds()) {
 		t.Errorf("the table has %d entries for %d kinds", len(codeOf), len(volume.Kinds()))
+	}
+}
+
+// final reports whether external-provisioner takes an error of that code for
+// the end of the matter (isFinalError in its pkg/controller).
+func final(code codes.Code) bool {
+	switch code {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.Aborted:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -47,7 +56,7 @@ func TestToStatus(t *testing.T) {
 		{"given up", context.Canceled, codes.Canceled},
 		{"ours around time over", &volume.Error{Kind: volume.Unavailable, Err: context.DeadlineExceeded}, codes.Unavailable},
 		{"token", &tokenError{volume.NewFieldError("starting_token", "x", "y")}, codes.Aborted},
-		{"unknown", errors.New("anything"), codes.Internal},
+		{"unknown", errors.New("anything"), codes.Unavailable},
 	} {
 		if got := status.Code(toStatus(c.err)); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
