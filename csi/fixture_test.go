@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"bricklayer.csi/agent/agenttest"
-	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mount/mounttest"
 	"bricklayer.csi/internal/plain"
@@ -33,18 +33,6 @@ type driver struct {
 	identity   csipb.IdentityClient
 	controller csipb.ControllerClient
 	node       csipb.NodeClient
-}
-
-// onePool is the fixture's set of pools.
-type onePool struct{ backend *plain.Backend }
-
-func (p onePool) Names() []string { return []string{p.backend.Pool} }
-
-func (p onePool) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
-	if pool != p.backend.Pool || name != volume.Plain {
-		return nil, &volume.Error{Kind: volume.NotFound, Op: "find pool", On: pool}
-	}
-	return p.backend, nil
 }
 
 func newBackend(c *agenttest.Cluster) *plain.Backend {
@@ -66,7 +54,7 @@ func newDriver(t *testing.T) *driver {
 	d.backend = newBackend(d.cluster)
 	d.mounts.Volume = d.df
 	log := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	controller := NewController(lifecycle.New(onePool{d.backend}, log), log)
+	controller := NewController(lifecycletest.OnePool{Pool: d.backend.Pool, Name: volume.Plain, Backing: d.backend}.Service(), log)
 	d.serve(t, controller, d.mounts, log)
 	return d
 }

@@ -14,6 +14,17 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
+func TestEveryProblemHasAStatus(t *testing.T) {
+	for _, k := range volume.ProblemKinds() {
+		if _, known := healthOf[k]; !known {
+			t.Errorf("%s has no status", k)
+		}
+	}
+	if len(healthOf) != len(volume.ProblemKinds()) {
+		t.Errorf("the table has %d entries for %d kinds", len(healthOf), len(volume.ProblemKinds()))
+	}
+}
+
 func TestHealthIsConverted(t *testing.T) {
 	h := volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "v"}
 	got := toHealth(volume.Health{Handle: h, Problems: []volume.Problem{

@@ -180,7 +180,7 @@ func TestBadInput(t *testing.T) {
 		"no parameter":        {[]string{"volume", "create", "a", "-p", "x"}, exitUsage, "KEY=VALUE"},
 		"parameter twice":     {[]string{"volume", "create", "a", "--type", "none", "-p", "VolumeType=none"}, exitUsage, "given twice"},
 		"option injection":    {[]string{"volume", "create", "a", "-p", "volumeoptions=a.b c\n--force"}, exitUsage, "volumeoptions"},
-		"lvm":                 {[]string{"volume", "create", "a", "-p", "lvm=true"}, exitFailed, "no backend heketi"},
+		"lvm":                 {[]string{"volume", "create", "a", "-p", "lvm=true"}, exitFailed, "it names no heketi"},
 		"name with slash":     {[]string{"volume", "create", "a/b"}, exitUsage, "name:"},
 		"name with dots":      {[]string{"volume", "create", "../a"}, exitUsage, "name:"},
 		"name with newline":   {[]string{"volume", "create", "a\nb"}, exitUsage, `"a\nb"`},

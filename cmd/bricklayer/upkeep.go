@@ -42,15 +42,15 @@ func (p *pools) upkeep(ctx context.Context) error {
 				_, _ = p.Backend(name, volume.Plain) // builds it where that is possible by now
 				next = tryAgain
 			}
-			if s.backend == nil {
+			if s.plain == nil {
 				continue
 			}
-			if configured[name] != s.backend {
-				if err := s.backend.Configure(ctx); err != nil {
+			if configured[name] != s.plain {
+				if err := s.plain.Configure(ctx); err != nil {
 					p.log.WarnContext(ctx, "the settings of a pool could not be applied to its cluster", "pool", name, "error", err, "again_in", tryAgain)
 					next = tryAgain
 				} else {
-					configured[name] = s.backend
+					configured[name] = s.plain
 				}
 			}
 			p.warnOfExpiry(ctx, s)
@@ -68,7 +68,7 @@ func (p *pools) warnOfExpiry(ctx context.Context, s servedPool) {
 	} else if time.Until(ends) < expiryWarning {
 		log.WarnContext(ctx, "the controller's certificate ends soon: renew it with bricklayer certs", "ends", ends)
 	}
-	for _, n := range s.backend.Nodes {
+	for _, n := range s.plain.Nodes {
 		d, err := n.Agent.Describe(ctx)
 		if err == nil && !d.CertificateExpires.IsZero() && time.Until(d.CertificateExpires) < expiryWarning {
 			log.WarnContext(ctx, "an agent's certificate ends soon: renew it with bricklayer certs", "node", n.Name, "ends", d.CertificateExpires)

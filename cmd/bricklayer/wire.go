@@ -8,11 +8,13 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/volume"
 )
@@ -60,10 +62,12 @@ type pools struct {
 type servedPool struct {
 	resource v1alpha1.StoragePool
 	agents   agents
-	// backend is nil where the pool has no nodes, or for the reason in err.
-	backend *plain.Backend
-	// err is why there is no backend.
-	err error
+	// plain is nil where the pool has no nodes, or for the reason in err.
+	plain *plain.Backend
+	// heketi is nil where the pool names none, or for the reason in heketiErr.
+	heketi *heketi.Backend
+	// err and heketiErr are why there is no backend.
+	err, heketiErr error
 }
 
 func newPools(dial func(pool string) (agents, error), log *slog.Logger) *pools {
@@ -80,7 +84,7 @@ func (p *pools) set(resources []v1alpha1.StoragePool) {
 	for _, r := range resources {
 		s := p.served[r.Name]
 		delete(gone, r.Name)
-		if s != nil && s.err == nil && reflect.DeepEqual(s.resource, r) {
+		if s != nil && s.err == nil && s.heketiErr == nil && reflect.DeepEqual(s.resource, r) {
 			continue
 		}
 		if s == nil {
@@ -100,21 +104,25 @@ func (p *pools) set(resources []v1alpha1.StoragePool) {
 	}
 }
 
-// build makes the backend of a pool, or keeps what hindered it.
+// build makes the backends of a pool, or keeps what hindered it.
 func (p *pools) build(s *servedPool) {
-	s.backend, s.err = nil, nil
-	if len(s.resource.Spec.Nodes) == 0 {
+	s.plain, s.err = p.buildPlain(s)
+	s.heketi, s.heketiErr = p.buildHeketi(s)
+}
+
+func (p *pools) buildPlain(s *servedPool) (_ *plain.Backend, err error) {
+	spec := s.resource.Spec
+	if len(spec.Nodes) == 0 {
 		s.close()
 		s.agents = nil
-		return // it has a heketi instead
+		return nil, nil // it has a heketi instead
 	}
 	if s.agents == nil {
-		if s.agents, s.err = p.dial(s.resource.Name); s.err != nil {
+		if s.agents, err = p.dial(s.resource.Name); err != nil {
 			s.agents = nil
-			return
+			return nil, err
 		}
 	}
-	spec := s.resource.Spec
 	config := plain.Config{
 		Pool: s.resource.Name, ClientNetworks: spec.ClientNetworks,
 		BrickMultiplex: spec.BrickMultiplex, MaxOperations: spec.MaxOperations,
@@ -124,8 +132,7 @@ func (p *pools) build(s *servedPool) {
 		target := agent.Target{Node: n.Name, Address: n.Agent}
 		client, err := s.agents.Node(target)
 		if err != nil {
-			s.err = err
-			return
+			return nil, err
 		}
 		targets = append(targets, target)
 		node := plain.Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Agent: client}
@@ -135,7 +142,25 @@ func (p *pools) build(s *servedPool) {
 		config.Nodes = append(config.Nodes, node)
 	}
 	_ = s.agents.Keep(targets) // only closes; what is not used any more cannot fail anybody
-	s.backend = plain.New(config, p.log.With("pool", s.resource.Name))
+	return plain.New(config, p.log.With("pool", s.resource.Name)), nil
+}
+
+func (p *pools) buildHeketi(s *servedPool) (*heketi.Backend, error) {
+	at := s.resource.Spec.Heketi
+	if at == nil {
+		return nil, nil
+	}
+	config := heketi.Config{
+		Pool: s.resource.Name, URL: at.URL, User: at.User, CAFile: at.CAFile, ServerName: at.ServerName,
+		ClusterIDs: at.ClusterIDs, MaxInFlight: at.MaxInFlight, ClientNetworks: s.resource.Spec.ClientNetworks,
+	}
+	if at.KeyFile != "" {
+		config.Key = heketi.FileKey(at.KeyFile)
+	}
+	if s.plain != nil {
+		config.Gluster = s.plain.Cluster()
+	}
+	return heketi.New(config, p.log)
 }
 
 // Names returns the names of all pools, sorted.
@@ -143,6 +168,18 @@ func (p *pools) Names() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Sorted(maps.Keys(p.served))
+}
+
+// Heketi returns the name of the pool whose heketi has that address.
+func (p *pools) Heketi(url string) (pool string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(p.served)) {
+		if at := p.served[name].resource.Spec.Heketi; at != nil && strings.TrimSuffix(at.URL, "/") == url {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // Backend returns a pool's backend of that name.
@@ -157,27 +194,27 @@ func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, e
 			Next: "the pools are " + list(slices.Sorted(maps.Keys(p.served))),
 		}
 	}
-	if name != volume.Plain {
-		return nil, &volume.Error{
-			Kind: volume.Precondition, Op: "find backend", On: "pool " + pool,
-			Err:  fmt.Errorf("it has no backend %s", name),
-			Next: `use lvm: "false", or a pool that names a heketi`,
-		}
-	}
-	if len(s.resource.Spec.Nodes) == 0 {
-		return nil, &volume.Error{
-			Kind: volume.Precondition, Op: "find backend", On: "pool " + pool,
-			Err: errors.New("it has no storage nodes of its own"), Next: `use lvm: "true", or a pool with nodes`,
-		}
-	}
-	if s.err != nil {
+	if s.err != nil || s.heketiErr != nil {
 		p.build(s) // a certificate may have come since
 	}
-	if s.err != nil {
+	switch {
+	case name == volume.Plain && s.plain != nil:
+		return s.plain, nil
+	case name == volume.Heketi && s.heketi != nil:
+		return s.heketi, nil
+	case name == volume.Plain && s.err != nil:
 		// Not Precondition, which says that a pool has no such backend at all.
 		return nil, &volume.Error{Kind: volume.Unavailable, Op: "reach agents", On: "pool " + pool, Err: s.err}
+	case name == volume.Heketi && s.heketiErr != nil:
+		return nil, &volume.Error{Kind: volume.Unavailable, Op: "reach heketi", On: "pool " + pool, Err: s.heketiErr}
 	}
-	return s.backend, nil
+	e := &volume.Error{Kind: volume.Precondition, Op: "find backend", On: "pool " + pool}
+	if name == volume.Plain {
+		e.Err, e.Next = errors.New("it has no storage nodes of its own"), `use lvm: "true", or a pool with nodes`
+	} else {
+		e.Err, e.Next = errors.New("it names no heketi"), `use lvm: "false", or a pool that names a heketi`
+	}
+	return nil, e
 }
 
 // snapshot returns what is served now.
@@ -213,20 +250,20 @@ func (s servedPool) answers(ctx context.Context) error {
 	if s.err != nil {
 		return fmt.Errorf("pool %s: %w", s.resource.Name, s.err)
 	}
-	if s.backend == nil {
+	if s.plain == nil {
 		return nil // no agents serve it
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the others need not answer any more
-	described := make(chan error, len(s.backend.Nodes))
-	for _, n := range s.backend.Nodes {
+	described := make(chan error, len(s.plain.Nodes))
+	for _, n := range s.plain.Nodes {
 		go func() {
 			_, err := n.Agent.Describe(ctx)
 			described <- err
 		}()
 	}
 	var errs []error
-	for range s.backend.Nodes {
+	for range s.plain.Nodes {
 		err := <-described
 		if err == nil {
 			return nil

@@ -10,6 +10,7 @@ import (
 
 	"bricklayer.csi/internal/heketi/heketitest"
 	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/volume"
 	"bricklayer.csi/internal/volume/volumetest"
 )
@@ -130,23 +131,12 @@ func wantOne(t testing.TB, s *heketitest.Server, spec volume.Spec, size volume.S
 	checkEmpty(t, s)
 }
 
-// onePool serves one backend, as the controller's wiring does.
-type onePool struct{ b *Backend }
-
-func (p onePool) Names() []string { return []string{p.b.Pool} }
-
-func (p onePool) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
-	if pool != p.b.Pool || name != volume.Heketi {
-		return nil, &volume.Error{Kind: volume.NotFound, Op: "find pool", On: pool}
-	}
-	return p.b, nil
-}
-
 // newService returns the use cases over a backend of its own: a controller
 // that was just started.
 func newService(t testing.TB, s *heketitest.Server, change ...func(*Config)) *lifecycle.Service {
 	t.Helper()
-	return lifecycle.New(onePool{newBackend(t, s, change...)}, slog.New(slog.DiscardHandler))
+	b := newBackend(t, s, change...)
+	return lifecycletest.OnePool{Pool: b.Pool, Name: volume.Heketi, Backing: b, HeketiURL: b.URL}.Service()
 }
 
 func writeFile(t testing.TB, name, text string) string {

@@ -15,6 +15,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/certs"
 	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
@@ -70,25 +71,10 @@ func Backend(t testing.TB) *plain.Backend {
 // NewBackend returns a plain backend of that configuration.
 func NewBackend(c plain.Config) *plain.Backend { return plain.New(c, slog.New(slog.DiscardHandler)) }
 
-// onePool serves one plain backend.
-type onePool struct{ b *plain.Backend }
-
-func (onePool) Names() []string { return []string{PoolName} }
-
-func (p onePool) Backend(name string, backend volume.BackendName) (volume.Backend, error) {
-	if name != PoolName {
-		return nil, &volume.Error{Kind: volume.NotFound, Op: "find pool", On: "pool " + name}
-	}
-	if backend != volume.Plain {
-		return nil, &volume.Error{Kind: volume.Precondition, Op: "find backend", On: string(backend)}
-	}
-	return p.b, nil
-}
-
 // Service returns the use cases over a backend of its own.
 func Service(t testing.TB) *lifecycle.Service {
 	t.Helper()
-	return lifecycle.New(onePool{Backend(t)}, slog.New(slog.DiscardHandler))
+	return lifecycletest.OnePool{Pool: PoolName, Name: volume.Plain, Backing: Backend(t)}.Service()
 }
 
 // trashTime bounds how long the agents may take to empty the trash of a test.

@@ -26,6 +26,9 @@ const undoTime = 30 * time.Second
 type Pools interface {
 	// Names returns the names of all pools, sorted.
 	Names() []string
+	// Heketi returns the name of the pool whose heketi has that address, and
+	// false where no pool names it.
+	Heketi(url string) (pool string, ok bool)
 	// Backend returns a pool's backend of that name. NotFound where there is no
 	// such pool, Precondition where the pool does not serve that backend.
 	Backend(pool string, name volume.BackendName) (volume.Backend, error)
@@ -49,6 +52,13 @@ func (s *Service) Spec(name string, size volume.SizeRange, parameters map[string
 	p, err := volume.ParseParameters(parameters)
 	if err != nil {
 		return volume.Spec{}, err
+	}
+	if p.Pool == "" && p.Heketi.URL != "" {
+		var ok bool
+		if p.Pool, ok = s.pools.Heketi(p.Heketi.URL); !ok {
+			return volume.Spec{}, volume.NewFieldError("parameters.resturl", p.Heketi.URL,
+				"the address of a heketi that a StoragePool names in spec.heketi.url")
+		}
 	}
 	if p.Pool == "" {
 		names := s.pools.Names()

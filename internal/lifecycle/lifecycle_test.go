@@ -37,6 +37,8 @@ func (s *scripted) Delete(ctx context.Context, h volume.Handle) error { return s
 // somePools serves plain backends by pool name.
 type somePools map[string]volume.Backend
 
+func (somePools) Heketi(string) (string, bool) { return "", false }
+
 func (p somePools) Names() []string {
 	names := make([]string, 0, len(p))
 	for _, n := range []string{"gold", "lab", "tin"} {

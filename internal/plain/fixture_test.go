@@ -11,6 +11,7 @@ import (
 
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/volume"
 	"bricklayer.csi/internal/volume/volumetest"
 )
@@ -131,23 +132,12 @@ var faults = []faultAt{
 	}},
 }
 
-// onePool serves one backend, as the controller's wiring does.
-type onePool struct{ b *Backend }
-
-func (p onePool) Names() []string { return []string{p.b.Pool} }
-
-func (p onePool) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
-	if pool != p.b.Pool || name != volume.Plain {
-		return nil, &volume.Error{Kind: volume.NotFound, Op: "find pool", On: pool}
-	}
-	return p.b, nil
-}
-
 // newService returns the use cases over a backend of its own: a controller
 // that was just started.
 func newService(t testing.TB, c *agenttest.Cluster) *lifecycle.Service {
 	t.Helper()
-	return lifecycle.New(onePool{newBackend(t, c)}, slog.New(slog.DiscardHandler))
+	b := newBackend(t, c)
+	return lifecycletest.OnePool{Pool: b.Pool, Name: volume.Plain, Backing: b}.Service()
 }
 
 // interrupt runs a use case again and again, each time interrupted in another
