@@ -328,6 +328,12 @@ func (l *Lab) Heketi(ctx context.Context, args ...string) ([]byte, error) {
 	return out, err
 }
 
+// HeketiPrograms is the directory that holds heketi and heketi-cli, for tests
+// that run one of their own; they are built where they are missing.
+func (l *Lab) HeketiPrograms(ctx context.Context) (string, error) {
+	return ensureHeketiPrograms(ctx, l.progress)
+}
+
 // KillHeketi ends heketi with kill -9; it stays dead until StartHeketi or Up.
 func (l *Lab) KillHeketi(ctx context.Context) error {
 	rec, err := loadPIDRecord(l.paths.heketi("pid.json"))
@@ -355,8 +361,8 @@ func (l *Lab) StartHeketi(ctx context.Context) error {
 	return l.startHeketi(ctx, programs)
 }
 
-// emptyHeketi ends heketi and takes its database away, and what it left on the
-// nodes beside their disks.
+// emptyHeketi ends heketi and takes its database away. What it left on the nodes
+// goes with their reset, once it is unmounted.
 func (l *Lab) emptyHeketi(ctx context.Context) error {
 	if !l.config.Heketi {
 		return nil
@@ -369,8 +375,5 @@ func (l *Lab) emptyHeketi(ctx context.Context) error {
 			return err
 		}
 	}
-	return each(ctx, l.nodes, func(ctx context.Context, n Node) error {
-		_, err := l.Exec(ctx, n.Name, "sh", "-c", "rm -rf /var/lib/heketi/mounts/* /etc/lvm/archive/* /etc/lvm/backup/* /etc/fstab.save")
-		return err
-	})
+	return nil
 }

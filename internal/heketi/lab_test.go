@@ -83,24 +83,34 @@ true`
 // database. What heketi still works on is waited for.
 func leftovers(ctx context.Context) ([]string, error) {
 	l := lab.Current()
-	for {
-		left, busy, err := inDatabase(ctx, l)
+	left, err := dumped(ctx, func(ctx context.Context) ([]byte, error) { return l.Heketi(ctx, "db", "dump") })
+	if err != nil {
+		return left, err
+	}
+	for _, n := range l.Nodes() {
+		out, err := l.Exec(ctx, n.Name, "sh", "-c", look)
 		if err != nil {
 			return nil, err
 		}
-		if !busy {
-			for _, n := range l.Nodes() {
-				out, err := l.Exec(ctx, n.Name, "sh", "-c", look)
-				if err != nil {
-					return nil, err
-				}
-				for line := range strings.Lines(string(out)) {
-					left = append(left, n.Name+" "+strings.TrimSpace(line))
-				}
-			}
-			return left, nil
+		for line := range strings.Lines(string(out)) {
+			left = append(left, n.Name+" "+strings.TrimSpace(line))
 		}
-		timer := time.NewTimer(time.Second)
+	}
+	return left, nil
+}
+
+// dumped lists what heketi's own dump shows, once heketi is at work on nothing.
+func dumped(ctx context.Context, dump func(context.Context) ([]byte, error)) ([]string, error) {
+	for {
+		out, err := dump(ctx)
+		if err != nil {
+			return nil, err
+		}
+		left, busy, err := inDump(out)
+		if err != nil || !busy {
+			return left, err
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -110,12 +120,8 @@ func leftovers(ctx context.Context) ([]string, error) {
 	}
 }
 
-// inDatabase lists what heketi's own dump shows, and whether heketi is at work.
-func inDatabase(ctx context.Context, l *lab.Lab) (left []string, busy bool, err error) {
-	out, err := l.Heketi(ctx, "db", "dump")
-	if err != nil {
-		return nil, false, err
-	}
+// inDump lists what a dump shows, and whether heketi is at work.
+func inDump(out []byte) (left []string, busy bool, err error) {
 	var db struct {
 		Volumes map[string]struct{ Info struct{ Name string } } `json:"volumeentries"`
 		Bricks  map[string]any                                  `json:"brickentries"`
