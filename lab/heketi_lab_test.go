@@ -29,7 +29,7 @@ func TestHeketiInTheLab(t *testing.T) {
 	if err := l.KillHeketi(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	up(t, l.Config())
+	l = up(t, l.Config())
 	if list := heketi("volume", "list"); !strings.Contains(list, "by-hand") {
 		t.Errorf("after a kill of heketi it lists %q", list)
 	}

@@ -45,38 +45,44 @@ func bindNetns(path, from string) error {
 	if from != "" {
 		return unix.Mount(from, path, "", unix.MS_BIND, "")
 	}
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread is in the new namespace and must end with
-		// this goroutine instead of running others.
-		runtime.LockOSThread()
+	return onOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("unshare network namespace: %w", err)
-			return
+			return fmt.Errorf("unshare network namespace: %w", err)
 		}
 		self := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
-		done <- unix.Mount(self, path, "", unix.MS_BIND, "")
-	}()
-	return <-done
+		return unix.Mount(self, path, "", unix.MS_BIND, "")
+	})
 }
 
 // inNetns runs fn on a thread that is in the namespace at path.
 func inNetns(path string, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked, as above
+	return onOwnThread(func() error {
 		f, err := os.Open(path)
 		if err != nil {
-			done <- err
-			return
+			return err
 		}
 		err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
 		_ = f.Close()
 		if err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
+			return fmt.Errorf("enter network namespace %s: %w", path, err)
+		}
+		return fn()
+	})
+}
+
+// onOwnThread runs fn on a thread that ends with it, so that no other goroutine
+// comes to run in the namespace that fn changed to. The first thread of a process
+// never ends, and what it is in counts as the process's own: it only waits.
+func onOwnThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- onOwnThread(fn)
 			return
 		}
-		done <- fn()
+		done <- fn() // never unlocked: the thread ends with the goroutine
 	}()
 	return <-done
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestRecipeKey(t *testing.T) {
@@ -321,5 +322,20 @@ func TestMountedBelow(t *testing.T) {
 	}
 	if got := mountedBelow(list[1:], "/cache/build-1"); got != "" {
 		t.Errorf("found %q under another directory", got)
+	}
+}
+
+// A goroutine may be given the first thread, which must stay where it is.
+func TestOwnThreadIsNeverTheFirst(t *testing.T) {
+	for range 200 {
+		err := onOwnThread(func() error {
+			if unix.Gettid() == unix.Getpid() {
+				return errors.New("ran on the first thread")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

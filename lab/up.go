@@ -305,13 +305,14 @@ func (l *Lab) settle(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
 	var faults error
+	told := map[string]bool{}
 	err := until(short, 500*time.Millisecond, func() (bool, error) {
 		list, err := l.Status(short)
 		if err != nil {
 			return false, err
 		}
 		faults = l.faults(list)
-		l.reviveBricks(short, list)
+		l.reviveBricks(short, list, told)
 		return faults == nil, nil
 	})
 	if err != nil && ctx.Err() == nil {
@@ -322,8 +323,8 @@ func (l *Lab) settle(ctx context.Context) error {
 
 // reviveBricks starts volumes again that have dead bricks. A refusal is not the
 // end: bricks may just be starting, another transaction may run, and both are over
-// soon; settle asks again.
-func (l *Lab) reviveBricks(ctx context.Context, list []NodeStatus) {
+// soon; settle asks again, and what was told is not told again.
+func (l *Lab) reviveBricks(ctx context.Context, list []NodeStatus, told map[string]bool) {
 	dead := map[string]bool{}
 	for _, s := range list {
 		for _, v := range s.Offline {
@@ -331,9 +332,13 @@ func (l *Lab) reviveBricks(ctx context.Context, list []NodeStatus) {
 		}
 	}
 	for v := range dead {
-		l.say("volume %s has dead bricks: starting them", v)
-		if _, err := l.Exec(ctx, l.nodes[0].Name, "gluster", "--mode=script", "volume", "start", v, "force"); err != nil && ctx.Err() == nil {
+		if !told[v] {
+			l.say("volume %s has dead bricks: starting them", v)
+		}
+		_, err := l.Exec(ctx, l.nodes[0].Name, "gluster", "--mode=script", "volume", "start", v, "force")
+		if err != nil && ctx.Err() == nil && !told[v] {
 			l.say("volume %s: %v", v, err)
 		}
+		told[v] = true
 	}
 }

@@ -252,6 +252,7 @@ reset_stop() {
         /var/lib/glusterd/{options,missed_snaps_list} /run/gluster/* /var/log/glusterfs/bricks/*
     umount_all_xfs
     : >/etc/fstab
+    rm -rf /var/lib/heketi/mounts/* /etc/lvm/archive/* /etc/lvm/backup/* /etc/fstab.save # not before they are unmounted
     vgchange -an >/dev/null 2>&1
     dmsetup remove_all --force >/dev/null 2>&1
     rm -f $AGENT_LOG
