@@ -49,7 +49,7 @@ test-unit: compiler ## Run the tests that need nothing but Go, with the race det
 # go test's. One package at a time: they share the lab.
 .PHONY: test-lab
 test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, take it down (root)
-	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
+	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 	trap 'exit 130' INT TERM; \
 	$(LAB_GO) up --name $(TEST_LAB); \
 	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
