@@ -117,6 +117,9 @@ func checkOptions(options []Option) error {
 			return volume.NewFieldError("option "+o.Key, o.Value,
 				"1 to 4096 bytes of UTF-8 without blanks and control characters")
 		}
+		if err := checkAllowed(o); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -112,6 +112,9 @@ func TestCheckOptions(t *testing.T) {
 		"value escape":    {{"a.b", "\x1b[0m"}},
 		"value not UTF-8": {{"a.b", "\xff"}},
 		"value long":      {{"a.b", strings.Repeat("x", 4097)}},
+		"misread network": {{"auth.allow", "10.0.0.0/8,10.90.0.0/25"}},
+		"open network":    {{"auth.allow", "10.90.0.1/32"}},
+		"odd length":      {{"auth.reject", "10.90.0.0/024"}},
 		"twice":           {{"a.b", "1"}, {"a.b", "2"}},
 		"too many":        make([]Option, 129),
 	} {
