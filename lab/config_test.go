@@ -40,7 +40,7 @@ func TestConfigOverDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Disks) != 2 || c.MemoryMiB != 1500 {
+	if len(c.Disks) != 2 || c.MemoryMiB != 3000 {
 		t.Errorf("what is not given should be the default: %+v", c)
 	}
 	if got := c.NodeList()[4]; got.Name != "n5" || got.Zone != "z1" {
