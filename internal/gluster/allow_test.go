@@ -37,7 +37,7 @@ func TestAllowList(t *testing.T) {
 		}
 	}
 	many := []string{}
-	for i := range 3 {
+	for i := range 6 {
 		many = append(many, "10.0."+strconv.Itoa(i)+".0/25")
 	}
 	if _, err := AllowList(many); err == nil {
