@@ -7,7 +7,6 @@ import (
 	"time"
 
 	client "github.com/heketi/heketi/client/api/go-client"
-	"github.com/heketi/heketi/pkg/glusterfs/api"
 
 	"bricklayer.csi/internal/volume"
 )
@@ -24,6 +23,8 @@ type task struct {
 	login login
 	// hasty has what runs on the volume not waited for.
 	hasty bool
+	// doomed says that the volume is to go: what stands in heketi's way may go first.
+	doomed bool
 	// alone has every operation on the volume waited for and cleared away, not
 	// only those that leave it half made.
 	alone bool
@@ -72,7 +73,7 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 			continue
 		}
 		if inTheWay {
-			if err := b.cleanUp(ctx, t, f); err != nil {
+			if err := b.cleanUp(ctx, t, v, f); err != nil {
 				return err
 			}
 			continue
@@ -147,72 +148,4 @@ func (b *Backend) ask(ctx context.Context, t task, f found, do *change) (again b
 	lost := x.status == 0 || garbled(err)
 	err = b.explain(x, t.op, on, err)
 	return lost && !volume.KindOf(err).Definite() || volume.Is(err, volume.Busy) && !x.taken || volume.Is(err, volume.NotFound), err
-}
-
-// cleanUp has heketi clear away an operation on which it works no longer: a
-// create is undone, a delete finished, an expansion taken back. heketi reports
-// success whatever came of it, so the next look tells.
-func (b *Backend) cleanUp(ctx context.Context, t task, f found) error {
-	on := b.on(t.handle)
-	o := f.operation
-	stuck := func(why error) error {
-		return &volume.Error{
-			Kind: volume.Unavailable, Op: t.op, On: on,
-			Err:  fmt.Errorf("heketi has left %s %s half done (%s) and cannot clear it away: %w", o.Type, o.ID, statusWord(o), why),
-			Next: "see heketi's log for the cause; then repeat the call, or run: heketi-cli server operations cleanup " + o.ID,
-		}
-	}
-	if o.Type != createVolume && o.Type != deleteVolume && o.Type != expandVolume {
-		return stuck(errors.New("it does so only for create-volume, delete-volume and expand-volume"))
-	}
-	b.log.InfoContext(ctx, "clearing away what heketi left half done", "volume", t.handle.String(), "operation", o.ID, "type", o.Type.String(), "status", o.Status)
-	for pause, tries := b.newPause(), 0; ; tries++ {
-		done, err := b.cleanOnce(ctx, t, o.ID)
-		if done || err != nil {
-			return err
-		}
-		if tries == maxAsks {
-			return stuck(errors.New("it tried and the operation is still there"))
-		}
-		if err := pause.wait(ctx); err != nil {
-			return stuck(err)
-		}
-	}
-}
-
-func statusWord(o operationEntry) string {
-	switch o.Status {
-	case operationStale:
-		return "heketi was restarted in the middle of it"
-	case operationFailed:
-		return "it failed, and could not be undone"
-	}
-	return o.Status
-}
-
-// cleanOnce asks once, and returns whether the operation is gone or is being
-// worked on again.
-func (b *Backend) cleanOnce(ctx context.Context, t task, id string) (done bool, err error) {
-	on := b.on(t.handle)
-	_, leave, err := b.enter(ctx, t.login, t.op, on)
-	if err != nil {
-		return false, err
-	}
-	defer leave()
-	x := &exchange{login: t.login, accepted: leave}
-	c, err := b.client(ctx, x)
-	if err != nil {
-		return false, err
-	}
-	err = c.PendingOperationCleanUp(&api.PendingOperationsCleanRequest{Operations: []string{id}})
-	b.views.outdate()
-	if err != nil {
-		return false, b.explain(x, t.op, on, fmt.Errorf("clear away what an earlier call left: %w", err))
-	}
-	v, err := b.look(ctx, t.login, 0)
-	if err != nil {
-		return false, err
-	}
-	o, still := v.Operations[id]
-	return !still || o.running(), nil
 }

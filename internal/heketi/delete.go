@@ -12,7 +12,7 @@ import (
 // Delete implements volume.Backend.
 func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	const op = "delete volume"
-	return b.change(ctx, task{op: op, handle: h, alone: true}, func(ctx context.Context, _ *view, f found) (*change, error) {
+	return b.change(ctx, task{op: op, handle: h, alone: true, doomed: true}, func(ctx context.Context, _ *view, f found) (*change, error) {
 		if f.id == "" {
 			if err := f.refuseForeign(op, b.on(h), volume.Precondition); err != nil {
 				return nil, err

@@ -16,24 +16,14 @@
 package heketi
 
 import (
-	"context"
 	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
 )
-
-// Cluster is what the backend asks of Gluster itself where the pool has agents.
-type Cluster interface {
-	Volumes(ctx context.Context) ([]gluster.Volume, error)
-	Volume(ctx context.Context, name string) (gluster.Volume, error)
-	VolumeStatus(ctx context.Context, name string) ([]gluster.BrickStatus, error)
-	HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal, error)
-}
 
 // Config is what the backend must know of a pool's heketi. It does not change:
 // a pool that changes gets another Backend. What the files and Secrets hold

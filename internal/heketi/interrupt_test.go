@@ -186,6 +186,50 @@ func TestExpandInterruptedAnywhere(t *testing.T) {
 		})
 }
 
+// heketi that is killed after add-brick can neither finish nor take back the
+// expansion. With agents we keep it from harming the bricks, say what to do, and
+// delete the volume all the same.
+func TestExpansionThatHeketiCannotTakeBack(t *testing.T) {
+	s := newServer(t, heketitest.Default(3))
+	agents := func(c *Config) { c.Gluster = s.Gluster() }
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	larger := volume.SizeRange{Required: 2 * volume.GiB}
+	mustCreate(t, newBackend(t, s), spec)
+	s.OnStep(func(step heketitest.Step) error {
+		if step.Op == "expand" && step.What == "finalize" {
+			return heketitest.ErrKill
+		}
+		return nil
+	})
+	if _, err := newBackend(t, s).Expand(testContext(t), spec.Handle(), larger); err == nil || volume.KindOf(err).Definite() {
+		t.Fatalf("expand over a killed heketi: %v", err)
+	}
+	s.OnStep(nil)
+	s.Restart()
+	b := newBackend(t, s, agents)
+	if v, err := b.Create(testContext(t), spec); err != nil || v.Size != volume.GiB {
+		t.Errorf("the volume is no longer handed out: %+v, %v", v, err)
+	}
+	_, err := b.Expand(testContext(t), spec.Handle(), larger)
+	if !volume.Is(err, volume.Precondition) || strings.Count(err.Error(), ":/var/lib/heketi/mounts/") != 6 || !strings.Contains(err.Error(), "remove-brick pvc-1 10.90.0.11:") {
+		t.Errorf("expand: %v (%v), want Precondition that names the three bricks twice", err, volume.KindOf(err))
+	}
+	if n := s.Calls("POST /operations/pending/cleanup"); n != 0 {
+		t.Errorf("heketi was asked %d times to destroy bricks in use", n)
+	}
+	if h, err := b.Health(testContext(t), spec.Handle()); err != nil || len(h.Problems) != 1 || !strings.Contains(h.Problems[0].Detail, "expand-volume") {
+		t.Errorf("health: %+v, %v", h, err)
+	}
+	alone := newBackend(t, s)
+	if err := alone.Delete(testContext(t), spec.Handle()); !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), "stop and delete it with gluster") {
+		t.Errorf("delete without agents: %v (%v)", err, volume.KindOf(err))
+	}
+	if err := b.Delete(testContext(t), spec.Handle()); err != nil {
+		t.Errorf("delete with agents: %v", err)
+	}
+	checkEmpty(t, s)
+}
+
 // stuckExpansion reports whether heketi itself cannot go on: it was killed
 // after add-brick and before it wrote that down, and its own cleaning then tries
 // to unmount bricks that are in use.

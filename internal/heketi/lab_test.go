@@ -319,8 +319,9 @@ func TestHeketiKilled(t *testing.T) {
 	}
 }
 
-// An expansion during which heketi is killed is taken back and done again, or
-// heketi's own cleaning is stuck and says what to do.
+// An expansion during which heketi is killed is taken back and done again. If it
+// had come so far that heketi cannot take it back, that is said, and the volume
+// can be deleted all the same.
 func TestHeketiKilledInExpansion(t *testing.T) {
 	for _, d := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 8 * time.Second, 12 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -332,11 +333,9 @@ func TestHeketiKilledInExpansion(t *testing.T) {
 			})
 			got, err := newBackend(t, true).Expand(labContext(t), v.Handle, volume.SizeRange{Required: 2 * volume.GiB})
 			t.Logf("the repeated call: %d bytes, %v", got.Size, err)
-			if err == nil && got.Size != 2*volume.GiB {
-				t.Errorf("it has %d bytes, want 2 GiB", got.Size)
-			}
-			if err != nil {
-				t.Errorf("the repeated call: %v", err)
+			stuck := volume.Is(err, volume.Precondition) && strings.Contains(err.Error(), "remove-brick")
+			if !stuck && (err != nil || got.Size != 2*volume.GiB) {
+				t.Errorf("the repeated call: %d bytes, %v", got.Size, err)
 			}
 			mustDelete(t, newBackend(t, true), v.Handle)
 			checkEmpty(t)

@@ -152,6 +152,41 @@ func (g *Gluster) VolumeStatus(ctx context.Context, name string) ([]gluster.Bric
 	return out, nil
 }
 
+// StopVolume stops a volume.
+func (g *Gluster) StopVolume(_ context.Context, name string) error {
+	return g.with(name, func(v *gluster.Volume) error {
+		if v.Status != gluster.StatusStarted {
+			return &gluster.Error{Reason: gluster.NotStarted, Command: "volume stop " + name, Text: "not started"}
+		}
+		v.Status = gluster.StatusStopped
+		return nil
+	})
+}
+
+// DeleteVolume removes a stopped volume.
+func (g *Gluster) DeleteVolume(_ context.Context, name string) error {
+	return g.with(name, func(v *gluster.Volume) error {
+		if v.Status == gluster.StatusStarted {
+			return &gluster.Error{Reason: gluster.NotStopped, Command: "volume delete " + name, Text: "has been started"}
+		}
+		delete(g.s.storage.volumes, name)
+		return nil
+	})
+}
+
+func (g *Gluster) with(name string, do func(v *gluster.Volume) error) error {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	v := g.s.storage.volumes[name]
+	switch {
+	case g.Err != nil:
+		return g.Err
+	case v == nil:
+		return &gluster.Error{Reason: gluster.NotFound, Command: "volume info " + name, Text: "Volume " + name + " does not exist"}
+	}
+	return do(v)
+}
+
 // HealInfo returns that nothing waits.
 func (g *Gluster) HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal, error) {
 	v, err := g.Volume(ctx, name)
