@@ -125,7 +125,7 @@ func (b *Backend) refuseToUnmake(ctx context.Context, t task, v *view, f found) 
 		Err: fmt.Errorf("heketi was killed in an expansion (%s) after it had added bricks that its database does not have as the volume's: %s",
 			f.operation.ID, strings.Join(used, " ")),
 		Next: "put these bricks back into the nodes' /etc/fstab if heketi's cleaning took them out; then move their data away: gluster volume remove-brick " +
-			t.handle.Name + " " + strings.Join(used, " ") + " start, and commit when it is done; then repeat the call",
+			t.handle.Name + " BRICK... start, and commit when it is done; then repeat the call",
 	}
 }
 
