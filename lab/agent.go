@@ -60,13 +60,7 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 	}
 	fresh := filepath.Join(l.paths.bin(), "fresh")
 	if _, err := run(ctx, "env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		// A tree in the middle of a change should not cost anybody the nodes.
-		l.say("the agent does not build: %s", l.keeps())
-		l.say("%v", err)
-		return l.ensureTrust(ctx)
+		return fmt.Errorf("build the agent: %w", err)
 	}
 	sum, err := fileSum(fresh)
 	if err != nil {

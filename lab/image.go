@@ -221,6 +221,9 @@ func furnish(ctx context.Context, r recipe, root string) error {
 		// Geo-replication is not used here, and where glusterd finds its helper, a
 		// Python program, it takes over 20 seconds to start.
 		"usr/lib/*/glusterfs/gsyncd",
+		// Hooks for Samba, CTDB and NFS-Ganesha, none of which runs here: they fork
+		// ten processes a command on every node, which is dear in a guest.
+		"var/lib/glusterd/hooks/1/*/*/*",
 	)
 }
 

@@ -158,7 +158,11 @@ func (p *pools) buildHeketi(s *servedPool) (*heketi.Backend, error) {
 		config.Key = heketi.FileKey(at.KeyFile)
 	}
 	if s.plain != nil {
-		config.Gluster = s.plain.Cluster()
+		var nodes heketi.AnyOf
+		for _, n := range s.plain.Nodes {
+			nodes = append(nodes, n.Agent)
+		}
+		config.Gluster = nodes
 	}
 	return heketi.New(config, p.log)
 }

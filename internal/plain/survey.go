@@ -312,7 +312,11 @@ func (b *Backend) Get(ctx context.Context, h volume.Handle) (volume.Volume, erro
 
 // List implements volume.Backend with one gluster command.
 func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error) {
-	all, err := b.Cluster().Volumes(ctx)
+	var all []gluster.Volume
+	err := b.onAny(b.ranked(""), func(n *Node) (err error) {
+		all, err = n.Agent.Volumes(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
