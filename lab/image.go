@@ -58,6 +58,19 @@ MaxStartups 200
 	"etc/fstab": "",
 }
 
+// unwanted is what the packages bring and the nodes do without.
+var unwanted = []string{
+	"etc/ssh/ssh_host_*", // each lab brings its own
+	"var/lib/glusterd/glusterd.info",
+	"var/cache/apt/*", "var/lib/apt/lists/*",
+	// Geo-replication is not used here, and where glusterd finds its helper, a
+	// Python program, it takes over 20 seconds to start.
+	"usr/lib/*/glusterfs/gsyncd",
+	// Hooks for Samba, CTDB and NFS-Ganesha, none of which runs here: they fork
+	// ten processes a command on every node, which is dear in a guest.
+	"var/lib/glusterd/hooks/1/*/*/*",
+}
+
 // recipe is everything that the image depends on.
 type recipe struct {
 	kernel string // version of the modules, which the kernel must match
@@ -74,6 +87,7 @@ func (r recipe) key() string {
 	part(r.kernel)
 	part(r.mirror)
 	part(strings.Join(guestPackages, " "))
+	part(strings.Join(unwanted, " "))
 	part(string(initScript))
 	names := make([]string, 0, len(rootfsFiles))
 	for n := range rootfsFiles {
@@ -214,17 +228,7 @@ func furnish(ctx context.Context, r recipe, root string) error {
 	if err := replaceLink("../proc/self/mounts", filepath.Join(root, "etc/mtab")); err != nil {
 		return err
 	}
-	return removeAll(root,
-		"etc/ssh/ssh_host_*", // each lab brings its own
-		"var/lib/glusterd/glusterd.info",
-		"var/cache/apt/*", "var/lib/apt/lists/*",
-		// Geo-replication is not used here, and where glusterd finds its helper, a
-		// Python program, it takes over 20 seconds to start.
-		"usr/lib/*/glusterfs/gsyncd",
-		// Hooks for Samba, CTDB and NFS-Ganesha, none of which runs here: they fork
-		// ten processes a command on every node, which is dear in a guest.
-		"var/lib/glusterd/hooks/1/*/*/*",
-	)
+	return removeAll(root, unwanted...)
 }
 
 func replaceLink(target, path string) error {
