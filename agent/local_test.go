@@ -202,8 +202,10 @@ func TestRepairQuotas(t *testing.T) {
 	expect := func(name, typ string, size, quota volume.Size) brick.Expectation {
 		return brick.Expectation{
 			Ref: brick.Ref{Root: "root1", Volume: name}, Quota: brick.Quota{Bytes: quota},
-			Mark: &brick.Mark{Handle: "bl1.plain.lab." + name, Size: size, Type: typ, Fingerprint: "f", GID: 2000,
-				Layout: []brick.Place{{Node: "a", Root: "root1"}, {Node: "n1", Root: "root1"}, {Node: "c", Root: "root1"}}},
+			Mark: &brick.Mark{
+				Handle: "bl1.plain.lab." + name, Size: size, Type: typ, Fingerprint: "f", GID: 2000,
+				Layout: []brick.Place{{Node: "a", Root: "root1"}, {Node: "n1", Root: "root1"}, {Node: "c", Root: "root1"}},
+			},
 		}
 	}
 	want := []brick.Expectation{

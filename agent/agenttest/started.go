@@ -1,8 +1,8 @@
 package agenttest
 
 import (
-	"time"
 	"testing"
+	"time"
 
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"

@@ -116,8 +116,10 @@ func (s *Service) Get(ctx context.Context, h volume.Handle) (volume.Volume, erro
 	}
 	v, err := backend.Get(ctx, h)
 	if err == nil && v.State != volume.Ready {
-		return volume.Volume{}, &volume.Error{Kind: volume.NotFound, Op: "get volume", On: h.String(),
-			Err: errors.New("it was never finished"), Next: "repeat the call that creates it, or delete it"}
+		return volume.Volume{}, &volume.Error{
+			Kind: volume.NotFound, Op: "get volume", On: h.String(),
+			Err: errors.New("it was never finished"), Next: "repeat the call that creates it, or delete it",
+		}
 	}
 	return v, err
 }
@@ -161,8 +163,10 @@ func (s *Service) Delete(ctx context.Context, h volume.Handle) error {
 	backend, unlock, err := s.enter(h, "delete volume")
 	if err != nil {
 		if volume.Is(err, volume.NotFound) {
-			return &volume.Error{Kind: volume.Precondition, Op: "delete volume", On: h.String(), Err: err,
-				Next: "configure the pool again so that its volume can be deleted"}
+			return &volume.Error{
+				Kind: volume.Precondition, Op: "delete volume", On: h.String(), Err: err,
+				Next: "configure the pool again so that its volume can be deleted",
+			}
 		}
 		return err
 	}
@@ -224,8 +228,10 @@ func (s *Service) enter(h volume.Handle, op string) (volume.Backend, func(), err
 	}
 	unlock, ok := s.locks.TryLock(h)
 	if !ok {
-		return nil, nil, &volume.Error{Kind: volume.Busy, Op: op, On: h.String(),
-			Err: errors.New("another operation on this volume is in progress"), Next: "repeat the call later"}
+		return nil, nil, &volume.Error{
+			Kind: volume.Busy, Op: op, On: h.String(),
+			Err: errors.New("another operation on this volume is in progress"), Next: "repeat the call later",
+		}
 	}
 	return b, unlock, nil
 }

@@ -29,6 +29,7 @@ func (s *scripted) Undo(ctx context.Context, h volume.Handle) error { return s.u
 func (s *scripted) Get(ctx context.Context, h volume.Handle) (volume.Volume, error) {
 	return s.get(ctx, h)
 }
+
 func (s *scripted) List(ctx context.Context, pool string) ([]volume.Volume, error) {
 	return s.list(ctx, pool)
 }
@@ -62,9 +63,9 @@ func (p somePools) Backend(pool string, name volume.BackendName) (volume.Backend
 
 func service(pools somePools) *Service { return New(pools, slog.New(slog.DiscardHandler)) }
 
-func spec(t *testing.T, s *Service, name string, parameters map[string]string) volume.Spec {
+func spec(t *testing.T, s *Service, name string) volume.Spec {
 	t.Helper()
-	sp, err := s.Spec(name, volume.SizeRange{Required: volume.GiB}, parameters)
+	sp, err := s.Spec(name, volume.SizeRange{Required: volume.GiB}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func spec(t *testing.T, s *Service, name string, parameters map[string]string) v
 
 func TestSpecFillsInTheOnlyPool(t *testing.T) {
 	one := service(somePools{"lab": nil})
-	if got := spec(t, one, "a", nil).Handle(); got.String() != "bl1.plain.lab.a" {
+	if got := spec(t, one, "a").Handle(); got.String() != "bl1.plain.lab.a" {
 		t.Errorf("got %v", got)
 	}
 	two := service(somePools{"lab": nil, "tin": nil})
@@ -109,7 +110,7 @@ func TestCreateUndoesOnlyWhatFailedForCertain(t *testing.T) {
 				},
 			}
 			s := service(somePools{"lab": b})
-			_, err := s.Create(ctx, spec(t, s, "a", nil))
+			_, err := s.Create(ctx, spec(t, s, "a"))
 			if volume.KindOf(err) != kind {
 				t.Errorf("got %v, want the kind kept", err)
 			}
@@ -132,7 +133,7 @@ func TestCreateSaysWhenUndoFailed(t *testing.T) {
 		undo: func(context.Context, volume.Handle) error { return errors.New("node n2 is gone") },
 	}
 	s := service(somePools{"lab": b})
-	_, err := s.Create(t.Context(), spec(t, s, "a", nil))
+	_, err := s.Create(t.Context(), spec(t, s, "a"))
 	if !volume.Is(err, volume.Exhausted) || !strings.Contains(err.Error(), "n2 is gone") {
 		t.Errorf("got %v", err)
 	}
@@ -149,7 +150,7 @@ func TestOneOperationAVolume(t *testing.T) {
 			delete: func(context.Context, volume.Handle) error { return nil },
 		}
 		s := service(somePools{"lab": b})
-		a := spec(t, s, "a", nil)
+		a := spec(t, s, "a")
 		done := make(chan error)
 		go func() {
 			_, err := s.Create(t.Context(), a)
@@ -162,7 +163,7 @@ func TestOneOperationAVolume(t *testing.T) {
 		if err := s.Delete(t.Context(), a.Handle()); !volume.Is(err, volume.Busy) {
 			t.Errorf("a delete meanwhile: %v, want Busy", err)
 		}
-		if err := s.Delete(t.Context(), spec(t, s, "b", nil).Handle()); err != nil {
+		if err := s.Delete(t.Context(), spec(t, s, "b").Handle()); err != nil {
 			t.Errorf("another volume: %v", err)
 		}
 		close(release)
@@ -188,7 +189,7 @@ func TestGetHidesUnfinishedVolumes(t *testing.T) {
 		return volume.Volume{Handle: h, State: volume.Partial}, nil
 	}}
 	s := service(somePools{"lab": b})
-	if _, err := s.Get(t.Context(), spec(t, s, "a", nil).Handle()); !volume.Is(err, volume.NotFound) {
+	if _, err := s.Get(t.Context(), spec(t, s, "a").Handle()); !volume.Is(err, volume.NotFound) {
 		t.Errorf("got %v, want NotFound", err)
 	}
 }

@@ -79,9 +79,11 @@ func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
 		return volume.Volume{}, err
 	}
 	if f.info.Status != gluster.StatusStarted {
-		return volume.Volume{}, &volume.Error{Kind: volume.Exists, Op: "create volume", On: v.Handle.String(),
+		return volume.Volume{}, &volume.Error{
+			Kind: volume.Exists, Op: "create volume", On: v.Handle.String(),
 			Err:  errors.New("the volume exists and is stopped: its deletion was begun, or an administrator stopped it"),
-			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name}
+			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name,
+		}
 	}
 	return v, nil
 }
@@ -96,9 +98,11 @@ func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(
 		return nothing, b.removeBricks(ctx, stray, brick.ToTrash)
 	}
 	if f.exists {
-		return nil, &volume.Error{Kind: volume.Exists, Op: "create volume", On: "volume " + pl.handle.String(),
+		return nil, &volume.Error{
+			Kind: volume.Exists, Op: "create volume", On: "volume " + pl.handle.String(),
 			Err:  errors.New("an unfinished volume of this name exists that was begun with other parameters or another size"),
-			Next: "delete it, or repeat the call that began it"}
+			Next: "delete it, or repeat the call that began it",
+		}
 	}
 	if err := b.removeBricks(ctx, f.bricks, brick.ToTrash); err != nil {
 		return nil, err
@@ -207,8 +211,10 @@ func (b *Backend) makeBricks(ctx context.Context, pl *plan) error {
 	for i, at := range pl.marks.Layout {
 		n, ok := b.nodes[at.Node]
 		if !ok || !slices.Contains(n.Roots, at.Root) {
-			return &volume.Error{Kind: volume.Precondition, Op: "make a brick directory", On: at.Node + "/" + at.Root,
-				Err: errors.New("an earlier call placed a brick there, but the pool has no such root any more")}
+			return &volume.Error{
+				Kind: volume.Precondition, Op: "make a brick directory", On: at.Node + "/" + at.Root,
+				Err: errors.New("an earlier call placed a brick there, but the pool has no such root any more"),
+			}
 		}
 		nodes[i], position[at.Node] = n, i
 	}
@@ -331,9 +337,11 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return &volume.Error{Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
+			return &volume.Error{
+				Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
 				Err:  errors.Join(fmt.Errorf("offline: %v", down), err, context.Cause(ctx)),
-				Next: "see the brick's log below /var/log/glusterfs/bricks on that node; the call may be repeated"}
+				Next: "see the brick's log below /var/log/glusterfs/bricks on that node; the call may be repeated",
+			}
 		}
 	}
 }

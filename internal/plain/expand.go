@@ -39,8 +39,10 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 	}
 	want = max(want, f.marks.Size)
 	if size.Limit != 0 && want > size.Limit {
-		return volume.Volume{}, &volume.Error{Kind: volume.OutOfRange, Op: op, On: h.String(),
-			Err: fmt.Errorf("it has %d bytes, more than the limit of %d; volumes do not shrink", want, size.Limit)}
+		return volume.Volume{}, &volume.Error{
+			Kind: volume.OutOfRange, Op: op, On: h.String(),
+			Err: fmt.Errorf("it has %d bytes, more than the limit of %d; volumes do not shrink", want, size.Limit),
+		}
 	}
 	if f.marks.Enforce {
 		if err := b.raise(ctx, &f, want); err != nil {
@@ -99,8 +101,10 @@ func (f *found) everFits(targets map[string]target) error {
 		for _, r := range f.described[name].Roots {
 			most := max(r.Total, r.Available+r.Committed)
 			if r.Name == t.brick.Ref.Root && t.quota.Bytes > most {
-				return &volume.Error{Kind: volume.OutOfRange, Op: "raise a quota", On: t.brick.gluster(),
-					Err: fmt.Errorf("%d bytes are asked for and root %s/%s promises %d at most", t.quota.Bytes, name, r.Name, most)}
+				return &volume.Error{
+					Kind: volume.OutOfRange, Op: "raise a quota", On: t.brick.gluster(),
+					Err: fmt.Errorf("%d bytes are asked for and root %s/%s promises %d at most", t.quota.Bytes, name, r.Name, most),
+				}
 			}
 		}
 	}
@@ -123,9 +127,11 @@ func (f *found) quotas(size volume.Size) (map[string]target, error) {
 			if len(f.silent) > 0 {
 				return nil, f.silence("find brick "+k.String(), "volume "+f.info.Name)
 			}
-			return nil, &volume.Error{Kind: volume.Precondition, Op: "find a brick directory", On: k.String(),
+			return nil, &volume.Error{
+				Kind: volume.Precondition, Op: "find a brick directory", On: k.String(),
 				Err:  errors.New("the node's agent has no such brick directory below its roots"),
-				Next: "see that the brick root is mounted on that node"}
+				Next: "see that the brick root is mounted on that node",
+			}
 		}
 		targets[o.node.Name] = target{brick: *o, quota: brick.Quota{
 			Bytes: f.marks.Type.BrickQuota(position, size), Inodes: o.Quota.Inodes,

@@ -34,7 +34,7 @@ func (b *Backend) chooseGID(_ context.Context, s survey, name string, p volume.P
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	span := p.GIDMax - p.GIDMin + 1
-	start := int(rank("gid", name) % uint64(span)) //nolint:gosec // the remainder is below span, an int
+	start := int(rank("gid", name) % uint64(span))
 	for i := range span {
 		gid := p.GIDMin + (start+i)%span
 		if used[gid] || r.held[gid] {

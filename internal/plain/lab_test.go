@@ -275,7 +275,7 @@ func TestDataSurvivesARestartOfAllNodes(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		defer f.Close() //nolint:errcheck // opened for reading
+		defer f.Close()
 		h := sha256.New()
 		if _, err := io.Copy(h, f); err != nil {
 			return false

@@ -88,7 +88,7 @@ func TestEqualRootsShareTheWork(t *testing.T) {
 	}
 }
 
-// What Capacity promises can be placed, and no more than there is is promised.
+// What Capacity promises can be placed, and nothing beyond that is promised.
 func TestCapacityTellsTheTruth(t *testing.T) {
 	types := []string{"none", "replicate:2", "replicate:3", "replicate:3:arbiter:1", "disperse:2:1", "disperse:4:2"}
 	rapid.Check(t, func(t *rapid.T) {

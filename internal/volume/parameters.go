@@ -139,8 +139,10 @@ var keys = []key{
 		p.Type = t
 		return err == nil
 	}},
-	{"volumeoptions", everywhere, "a comma-separated list of Gluster options, each a key, one space and a value; not user.bricklayer.*",
-		func(p *Parameters, v string) bool { return parseOptions(&p.Options, v) }},
+	{
+		"volumeoptions", everywhere, "a comma-separated list of Gluster options, each a key, one space and a value; not user.bricklayer.*",
+		func(p *Parameters, v string) bool { return parseOptions(&p.Options, v) },
+	},
 	{"volumenameprefix", everywhere, "1 to 20 of a-z, 0-9 and -, beginning with a letter or digit", func(p *Parameters, v string) bool {
 		p.NamePrefix = v
 		return isName(v, 20, "-") && v[0] != '-'
