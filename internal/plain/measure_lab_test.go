@@ -71,7 +71,7 @@ func removeByHand(ctx context.Context, name string) error {
 // moods hit both, and prints the ratio pair by pair. It fails only where ours
 // takes twice as long: then a step has crept in that does not belong there.
 func TestCreateBesideBareCommands(t *testing.T) {
-	for _, text := range strings.SplitSeq(*existing, ",") {
+	for text := range strings.SplitSeq(*existing, ",") {
 		var n int
 		if _, err := fmt.Sscan(text, &n); err != nil {
 			t.Fatal(err)
