@@ -10,10 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 )
 
@@ -23,25 +21,9 @@ const (
 	module    = "bricklayer.csi"
 )
 
-// verbs of the bricklayer program that the lab uses where it has them.
-const (
-	verbAgent     = "agent"
-	verbAgentInit = "agent init"
-	verbCerts     = "certs"
-)
-
-// agentPath is the program of the agents as the guests see it; empty where there
-// is none to run.
-func (l *Lab) agentPath() string {
-	if !l.can(verbAgent) {
-		return ""
-	}
-	return l.record.Binary
-}
-
-func (l *Lab) can(verb string) bool {
-	return slices.Contains(l.record.Verbs, verb)
-}
+// agentPath is the program of the agents as the guests see it; empty where none
+// was ever built.
+func (l *Lab) agentPath() string { return l.record.Binary }
 
 // ensureBinary builds the bricklayer program from the module that the caller
 // stands in. Where there is no source or no Go, an earlier build goes on serving.
@@ -59,6 +41,7 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 		return err
 	}
 	fresh := filepath.Join(l.paths.bin(), "fresh")
+	l.say("building the agent")
 	if _, err := run(ctx, "env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"); err != nil {
 		return fmt.Errorf("build the agent: %w", err)
 	}
@@ -76,10 +59,9 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 		return err
 	}
 	guest := "/lab/bin/" + sum + "/bricklayer"
-	if l.record.Binary != guest || len(l.record.Verbs) == 0 {
+	if l.record.Binary != guest {
 		l.record.Binary = guest
-		l.record.Verbs = findVerbs(ctx, filepath.Join(dir, "bricklayer"))
-		l.say("agent: build %s, knows %s", sum, strings.Join(l.record.Verbs, ", "))
+		l.say("agent: build %s", sum)
 	}
 	return l.ensureTrust(ctx)
 }
@@ -123,38 +105,13 @@ func fileSum(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:12], nil
 }
 
-// findVerbs asks a program which of the verbs it has, so that the lab also serves
-// a tree that has not all of them yet.
-func findVerbs(ctx context.Context, program string) []string {
-	all := []string{verbAgent, verbAgentInit, verbCerts}
-	has := make([]bool, len(all))
-	var g errgroup.Group
-	for i, verb := range all {
-		g.Go(func() error {
-			words := strings.Fields(verb)
-			out, err := run(ctx, append(append([]string{program}, words...), "--help")...)
-			// cobra answers --help of an unknown verb with the help of its parent.
-			has[i] = err == nil && strings.Contains(string(out), " "+verb+" ")
-			return nil
-		})
-	}
-	_ = g.Wait()
-	found := []string{}
-	for i, verb := range all {
-		if has[i] {
-			found = append(found, verb)
-		}
-	}
-	return found
-}
-
 // ensureTrust writes the pool file and makes the pool's certificates, as far as
 // they are missing or about to end.
 func (l *Lab) ensureTrust(ctx context.Context) error {
 	if err := l.writePool(); err != nil {
 		return err
 	}
-	if !l.can(verbCerts) {
+	if l.agentPath() == "" {
 		return nil
 	}
 	if _, err := run(ctx, l.program(), "certs", "--pool", l.paths.pool(), "--dir", l.paths.certs()); err != nil {

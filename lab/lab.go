@@ -37,8 +37,6 @@ type record struct {
 	Modified int64 `json:"modified"`
 	// Binary is the bricklayer program that the agents run, as the guests see it.
 	Binary string `json:"binary,omitempty"`
-	// Verbs are what that program can do for the lab.
-	Verbs []string `json:"verbs,omitempty"`
 }
 
 func newLab(c Config, pr *progress) *Lab {

@@ -56,10 +56,6 @@ func (l *Lab) fillShare(n Node) error {
 // nodeEnv is read by the guest's shell. All its values were checked by Validate or
 // made here; none holds a character that a shell minds.
 func (l *Lab) nodeEnv(n Node) string {
-	agentInit := ""
-	if l.can(verbAgentInit) {
-		agentInit = "yes"
-	}
 	var b strings.Builder
 	for _, kv := range [][2]string{
 		{"NODE", n.Name},
@@ -67,7 +63,6 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"LVM_DISKS", l.config.disksFor(UseLVM)},
 		{"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
 		{"AGENT", l.agentPath()},
-		{"AGENT_INIT", agentInit},
 		{"AGENT_PORT", strconv.Itoa(agentPort)},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])

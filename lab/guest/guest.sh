@@ -4,7 +4,7 @@
 # when it dies: tests kill things to see them stay dead.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
-# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_INIT AGENT_PORT
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT
 . /lab/node.env
 
 AGENT_PID=/run/bricklayer-agent.pid
@@ -101,7 +101,7 @@ mount_roots() {
 # The product makes its own brick roots, so that the lab's are as it makes them. -K:
 # to discard a sparse disk of many GiB takes long and frees nothing.
 format_root() {
-    if [ -n "$AGENT_INIT" ]; then
+    if [ -n "$AGENT" ]; then
         "$AGENT" agent init --config /lab/agent.yaml --format --device "$1" --root "$2" >>"$AGENT_LOG" 2>&1 9>&- && return
         echo "node $NODE: agent init --format of root $2 failed: $(tail -n 1 "$AGENT_LOG")" >&2
         return 1
@@ -112,7 +112,7 @@ format_root() {
 # mark_roots: roots that an earlier lab made without an agent have no marker yet.
 mark_roots() {
     local d
-    [ -n "$AGENT_INIT" ] || return 0
+    [ -n "$AGENT" ] || return 0
     for d in $BRICK_DISKS; do
         "$AGENT" agent init --config /lab/agent.yaml --root "${d#*:}" >>"$AGENT_LOG" 2>&1 9>&- ||
             echo "agent init of root ${d#*:} failed: $(tail -n 1 "$AGENT_LOG")"
