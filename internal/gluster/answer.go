@@ -159,7 +159,7 @@ func (r *reader) bytes(field, text string) int64 {
 		r.fail(badNumber(field, text))
 		return 0
 	}
-	return int64(min(n, 1<<63-1)) //nolint:gosec // bounded by min
+	return int64(min(n, 1<<63-1))
 }
 
 // text reads a field that must not be empty.

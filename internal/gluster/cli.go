@@ -207,12 +207,13 @@ func (c *CLI) SetOptions(ctx context.Context, name string, options []Option) err
 		return err
 	}
 	words := []string{"volume", "set", name}
-	called := "volume set " + name
+	var called strings.Builder
+	called.WriteString("volume set " + name)
 	for _, o := range options {
 		words = append(words, o.Key, o.Value)
-		called += " " + o.Key
+		called.WriteString(" " + o.Key)
 	}
-	return c.change(ctx, called, words...)
+	return c.change(ctx, called.String(), words...)
 }
 
 // Volume implements Cluster.

@@ -25,9 +25,9 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *inGuest {
-		os.Exit(m.Run()) //nolint:forbidigo // as TestMain does
+		os.Exit(m.Run())
 	}
-	os.Exit(lab.Main(m)) //nolint:forbidigo // as TestMain does
+	os.Exit(lab.Main(m))
 }
 
 const brickDir = "/bricks/root1/gluster-tests"
@@ -119,8 +119,7 @@ func TestOnANode(t *testing.T) {
 func (s *suite) inGuest(t *testing.T, args ...string) string {
 	t.Helper()
 	binary := filepath.Join(lab.Current().ShareDir("n1"), "gluster.test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "lab", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.CommandContext(t.Context(), "env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", "lab", "-o", binary, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -94,7 +94,7 @@ func (r *execRunner) once(ctx context.Context, args []string) (Output, error) {
 	var stdout, stderr limitedBuffer
 	stdout.full, stderr.full = cancel, cancel
 
-	cmd := exec.CommandContext(ctx, r.command, args...) //nolint:gosec // a configured program, no shell
+	cmd := exec.CommandContext(ctx, r.command, args...)
 	dress(cmd)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Cancel = func() error { return killGroup(cmd) }

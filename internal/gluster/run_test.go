@@ -47,7 +47,7 @@ func newStandIn(t *testing.T, socket bool) (*CLI, string) {
 	t.Helper()
 	dir := t.TempDir()
 	command := filepath.Join(dir, "gluster")
-	if err := os.WriteFile(command, []byte(standIn), 0o700); err != nil { //nolint:gosec // it must be run
+	if err := os.WriteFile(command, []byte(standIn), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")

@@ -72,7 +72,7 @@ func (r *execRunner) start(flags []string) (*session, error) {
 	s := &session{answers: make(chan []byte, 1), done: make(chan struct{})}
 	s.stdout.s = s
 	s.stderr.full = func(error) { s.end() }
-	s.cmd = exec.Command(r.command, flags...) //nolint:gosec,noctx // a configured program, no shell; ended by end
+	s.cmd = exec.Command(r.command, flags...) //nolint:noctx // it outlives the call; end ends it
 	dress(s.cmd)
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	stdin, err := s.cmd.StdinPipe()

@@ -128,9 +128,12 @@ func (s *suite) live(t *testing.T, r CreateRequest) {
 		t.Errorf("as created (-want +got):\n%s", diff)
 	}
 	options := []Option{
-		{"user.bricklayer.handle", "bl1.plain.lab." + r.Name}, {"user.bricklayer.size", "1073741824"},
-		{"user.bricklayer.odd", `<&>"'%s;=,é--xml`}, {"user.bricklayer.dash", "--mode=x"},
-		{"auth.allow", "10.90.0.0/24"}, {"storage.reserve", "0"},
+		{"user.bricklayer.handle", "bl1.plain.lab." + r.Name},
+		{"user.bricklayer.size", "1073741824"},
+		{"user.bricklayer.odd", `<&>"'%s;=,é--xml`},
+		{"user.bricklayer.dash", "--mode=x"},
+		{"auth.allow", "10.90.0.0/24"},
+		{"storage.reserve", "0"},
 	}
 	if err := s.c.SetOptions(ctx, r.Name, options); err != nil {
 		t.Fatal(err)
