@@ -33,8 +33,8 @@ type StoragePoolSpec struct {
 	Nodes []StorageNode `json:"nodes,omitempty"`
 	// Heketi makes the volumes of classes that say lvm "true".
 	Heketi *HeketiEndpoint `json:"heketi,omitempty"`
-	// ClientNetworks may mount the pool's volumes: IP addresses or networks in
-	// CIDR notation; they become Gluster's auth.allow. Empty leaves the
+	// ClientNetworks may mount the pool's volumes: IP addresses, or IPv4 networks
+	// in CIDR notation; they become Gluster's auth.allow. Empty leaves the
 	// volumes open to every host that reaches the storage nodes.
 	ClientNetworks []string `json:"clientNetworks,omitempty"`
 	// BrickMultiplex has one process serve all bricks of a storage node

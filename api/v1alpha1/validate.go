@@ -69,7 +69,7 @@ func (p *StoragePool) Validate() []FieldFault {
 	}
 	for i, network := range p.Spec.ClientNetworks {
 		if !isNetwork(network) {
-			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or a network such as 10.0.0.0/8 without host bits")
+			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or an IPv4 network such as 10.0.0.0/8 without host bits")
 		}
 	}
 	if h := p.Spec.Heketi; h != nil {
@@ -145,8 +145,8 @@ func isHost(s string) bool {
 
 func isNetwork(s string) bool {
 	if prefix, err := netip.ParsePrefix(s); err == nil {
-		return prefix == prefix.Masked()
+		return prefix == prefix.Masked() && prefix.Addr().Is4() // Gluster knows no IPv6 networks
 	}
-	_, err := netip.ParseAddr(s)
-	return err == nil
+	address, err := netip.ParseAddr(s)
+	return err == nil && address.Zone() == ""
 }

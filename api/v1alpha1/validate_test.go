@@ -16,7 +16,7 @@ func sound() *StoragePool {
 				{Name: "n1", Address: "10.90.0.11", Zone: "z1", Roots: []BrickRoot{{Name: "root1", Path: "/bricks/root1"}}},
 				{Name: "n2", Address: "storage-2.example", Roots: []BrickRoot{{Name: "root1", Path: "/bricks/root1"}}},
 			},
-			ClientNetworks: []string{"10.90.0.0/24", "fd00::/64", "192.0.2.7"},
+			ClientNetworks: []string{"10.90.0.0/24", "fd00::7", "192.0.2.7"},
 		},
 	}
 	p.SetDefaults()
@@ -57,6 +57,7 @@ func TestEachFaultNamesItsField(t *testing.T) {
 		{"root path", func(p *StoragePool) { p.Spec.Nodes[0].Roots[0].Path = "/bricks/../etc" }, "spec.nodes[0].roots[0].path"},
 		{"root is /", func(p *StoragePool) { p.Spec.Nodes[0].Roots[0].Path = "/" }, "spec.nodes[0].roots[0].path"},
 		{"network", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "10.90.0.1/24" }, "spec.clientNetworks[0]"},
+		{"IPv6 network", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "fd00::/64" }, "spec.clientNetworks[0]"},
 		{"everyone", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "*" }, "spec.clientNetworks[0]"},
 		{"operations", func(p *StoragePool) { p.Spec.MaxOperations = -1 }, "spec.maxOperations"},
 	}

@@ -146,7 +146,7 @@ func (b *Backend) chooseCluster(v *view, name string, size volume.Size, w wish) 
 		}
 	}
 	if len(fits) > 0 {
-		return slices.MinFunc(fits, func(x, y string) int { return cmp.Compare(rank(name, x), rank(name, y)) }), nil
+		return slices.MinFunc(fits, func(x, y string) int { return cmp.Compare(volume.Rank(name, x), volume.Rank(name, y)) }), nil
 	}
 	if len(ids) == 0 {
 		return "", &volume.Error{

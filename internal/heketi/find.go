@@ -156,7 +156,7 @@ func (v *view) servers(name, cluster string, holds map[string]bool) []string {
 		return 2
 	}
 	slices.SortFunc(nodes, func(x, y string) int {
-		return cmp.Or(cmp.Compare(class(x), class(y)), cmp.Compare(rank(name, x), rank(name, y)), strings.Compare(x, y))
+		return cmp.Or(cmp.Compare(class(x), class(y)), cmp.Compare(volume.Rank(name, x), volume.Rank(name, y)), strings.Compare(x, y))
 	})
 	out := make([]string, 0, maxServers)
 	for _, n := range nodes[:min(maxServers, len(nodes))] {

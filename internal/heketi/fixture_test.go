@@ -50,19 +50,7 @@ func newBackend(t testing.TB, s *heketitest.Server, change ...func(*Config)) *Ba
 
 func testSpec(t testing.TB, name string, size volume.Size, parameters ...string) volume.Spec {
 	t.Helper()
-	given := map[string]string{"pool": "lab", "lvm": "true"}
-	for i := 0; i+1 < len(parameters); i += 2 {
-		given[parameters[i]] = parameters[i+1]
-	}
-	p, err := volume.ParseParameters(given)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec, err := volume.NewSpec(name, volume.SizeRange{Required: size}, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return spec
+	return volumetest.Spec(t, name, size, append([]string{"pool", "lab", "lvm", "true"}, parameters...)...)
 }
 
 func testContext(t testing.TB) context.Context {

@@ -1,10 +1,6 @@
 package heketi
 
-import (
-	"fmt"
-
-	"bricklayer.csi/internal/volume"
-)
+import "bricklayer.csi/internal/volume"
 
 // maxGID is the highest group ID that heketi takes: it refuses 2^31-1.
 const maxGID = volume.MaxGID - 1
@@ -19,17 +15,5 @@ func chooseGID(v *view, name string, p volume.Parameters) (int, error) {
 	for _, e := range v.Volumes {
 		used[int(e.Info.Gid)] = true
 	}
-	most := min(p.GIDMax, maxGID)
-	span := most - p.GIDMin + 1
-	for i := range span {
-		gid := p.GIDMin + (int(rank("gid", name)%uint64(span))+i)%span
-		if !used[gid] {
-			return gid, nil
-		}
-	}
-	return 0, &volume.Error{
-		Kind: volume.Exhausted, Op: "choose a group ID", On: "volume " + name,
-		Err:  fmt.Errorf("every ID from gidMin %d to gidMax %d belongs to a volume", p.GIDMin, most),
-		Next: "widen gidMin and gidMax in the StorageClass",
-	}
+	return p.ChooseGID(name, maxGID, func(gid int) bool { return used[gid] })
 }

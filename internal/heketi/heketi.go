@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -81,6 +82,8 @@ const (
 type Backend struct {
 	Config
 
+	// allow is the value of auth.allow; empty leaves the volumes open.
+	allow string
 	base  *url.URL
 	wire  *wire
 	views *views
@@ -113,8 +116,13 @@ func New(c Config, log *slog.Logger) (*Backend, error) {
 			*d.value = d.instead
 		}
 	}
+	allow, err := gluster.AllowList(c.ClientNetworks)
+	if err != nil {
+		return nil, err
+	}
 	b := &Backend{
 		Config: c,
+		allow:  allow,
 		base:   base,
 		wire:   &wire{caFile: c.CAFile, serverName: c.ServerName, timeout: c.Timing.Request},
 		gate:   newGate(),

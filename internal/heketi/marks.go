@@ -38,8 +38,8 @@ func (b *Backend) volumeOptions(m marks, class []volume.Option) []string {
 		markFingerprint, m.fingerprint,
 		markCreated, strconv.FormatInt(m.created.Unix(), 10),
 	}
-	if len(b.ClientNetworks) > 0 && !sets(class, "auth.allow") {
-		pairs = append(pairs, "auth.allow", strings.Join(b.ClientNetworks, ","))
+	if b.allow != "" && !sets(class, "auth.allow") {
+		pairs = append(pairs, "auth.allow", quoted(b.allow))
 	}
 	var entries []string
 	for _, o := range class {
@@ -47,13 +47,18 @@ func (b *Backend) volumeOptions(m marks, class []volume.Option) []string {
 			entries = append(entries, o.Key+" "+o.Value)
 			continue
 		}
-		value := o.Value
-		if strings.Contains(value, "*") {
-			value = `"` + value + `"` // heketi gives the command to a shell
-		}
-		pairs = append(pairs, o.Key, value)
+		pairs = append(pairs, o.Key, quoted(o.Value))
 	}
 	return append([]string{strings.Join(pairs, " ")}, entries...)
+}
+
+// quoted puts a value in quotes that a shell would expand: heketi gives the
+// command to one.
+func quoted(value string) string {
+	if strings.Contains(value, "*") {
+		return `"` + value + `"`
+	}
+	return value
 }
 
 func sets(options []volume.Option, key string) bool {

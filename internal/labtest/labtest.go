@@ -19,6 +19,7 @@ import (
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/internal/volume/volumetest"
 	"bricklayer.csi/lab"
 )
 
@@ -146,19 +147,7 @@ func CheckEmpty(t testing.TB) {
 // keys and values in turn.
 func Spec(t testing.TB, name string, size volume.Size, parameters ...string) volume.Spec {
 	t.Helper()
-	given := map[string]string{"pool": PoolName}
-	for i := 0; i+1 < len(parameters); i += 2 {
-		given[parameters[i]] = parameters[i+1]
-	}
-	p, err := volume.ParseParameters(given)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec, err := volume.NewSpec(name, volume.SizeRange{Required: size}, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return spec
+	return volumetest.Spec(t, name, size, append([]string{"pool", PoolName}, parameters...)...)
 }
 
 // Mount mounts a volume with the bare client command and unmounts it when the

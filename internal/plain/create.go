@@ -107,7 +107,7 @@ func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(
 	if err := b.removeBricks(ctx, f.bricks, brick.ToTrash); err != nil {
 		return nil, err
 	}
-	gid, release, err := b.chooseGID(ctx, f.survey, pl.handle.Name, pl.spec.Parameters)
+	gid, release, err := b.chooseGID(f.survey, pl.handle.Name, pl.spec.Parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +170,10 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 		}
 	}
 	if !f.marked {
-		options := b.volumeOptions(pl.marks, pl.spec.Parameters.Options)
-		err := b.command(f.survey, name, func(n agent.Node) error { return n.SetOptions(ctx, name, options) })
+		options, err := b.volumeOptions(pl.marks, pl.spec.Parameters.Options)
+		if err == nil {
+			err = b.command(f.survey, name, func(n agent.Node) error { return n.SetOptions(ctx, name, options) })
+		}
 		if err != nil {
 			return fail("set its options", err)
 		}

@@ -2,7 +2,6 @@ package plain
 
 import (
 	"slices"
-	"strings"
 
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/mark"
@@ -11,10 +10,14 @@ import (
 
 // volumeOptions returns all options that a new volume gets, in the order in
 // which they are set: ours, then those of the class, which may overrule ours.
-func (b *Backend) volumeOptions(m mark.Volume, class []volume.Option) []gluster.Option {
+func (b *Backend) volumeOptions(m mark.Volume, class []volume.Option) ([]gluster.Option, error) {
 	options := m.Options()
 	if len(b.ClientNetworks) > 0 {
-		options = append(options, gluster.Option{Key: "auth.allow", Value: strings.Join(b.ClientNetworks, ",")})
+		allow, err := gluster.AllowList(b.ClientNetworks)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, gluster.Option{Key: "auth.allow", Value: allow})
 	}
 	if m.Enforce {
 		// The size is the quota; a reserve on top of it would take a hundredth
@@ -29,5 +32,5 @@ func (b *Backend) volumeOptions(m mark.Volume, class []volume.Option) []gluster.
 		}
 		options[i] = gluster.Option(o)
 	}
-	return options
+	return options, nil
 }

@@ -87,7 +87,7 @@ func place(name string, t volume.Type, size volume.Size, from []candidate) ([]ca
 	from = slices.Clone(from)
 	slices.SortFunc(from, func(x, y candidate) int {
 		return cmp.Or(cmp.Compare(y.room, x.room),
-			cmp.Compare(rank(name, x.node.Name, x.root), rank(name, y.node.Name, y.root)))
+			cmp.Compare(volume.Rank(name, x.node.Name, x.root), volume.Rank(name, y.node.Name, y.root)))
 	})
 	chosen := make([]candidate, len(order))
 	nodes, zones := map[*Node]bool{}, map[string]int{}

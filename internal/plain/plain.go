@@ -11,7 +11,6 @@ package plain
 import (
 	"cmp"
 	"context"
-	"hash/fnv"
 	"log/slog"
 	"slices"
 
@@ -99,24 +98,9 @@ func (b *Backend) ranked(name string) []*Node {
 		ranked = append(ranked, &b.Nodes[i])
 	}
 	slices.SortFunc(ranked, func(x, y *Node) int {
-		return cmp.Or(cmp.Compare(rank(name, x.Name), rank(name, y.Name)), cmp.Compare(x.Name, y.Name))
+		return cmp.Or(cmp.Compare(volume.Rank(name, x.Name), volume.Rank(name, y.Name)), cmp.Compare(x.Name, y.Name))
 	})
 	return ranked
-}
-
-// rank is a rendezvous hash: each pair of names has its own place.
-func rank(parts ...string) uint64 {
-	h := fnv.New64a()
-	for _, p := range parts {
-		h.Write([]byte(p))
-		h.Write([]byte{0})
-	}
-	// FNV's last bytes hardly reach the high bits; mix (the finaliser of MurmurHash3).
-	x := h.Sum64()
-	x ^= x >> 33
-	x *= 0xff51afd7ed558ccd
-	x ^= x >> 33
-	return x
 }
 
 // servers returns the hosts that give clients the volume's file: those of the

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -93,21 +94,29 @@ func (s *suite) empty(when string) {
 
 func (s *suite) spec(name string, size volume.Size, extra ...string) volume.Spec {
 	s.t.Helper()
-	given := map[string]string{"pool": s.Pool, "lvm": fmt.Sprint(s.LVM), "volumetype": s.Types[0]}
-	for i := 0; i+1 < len(extra); i += 2 {
-		given[extra[i]] = extra[i+1]
+	return Spec(s.t, name, size, append([]string{"pool", s.Pool, "lvm", strconv.FormatBool(s.LVM), "volumetype", s.Types[0]}, extra...)...)
+}
+
+// Spec returns the specification of a volume of at least size bytes; parameters
+// are those of a StorageClass, keys and values in turn. Of a key that comes twice
+// the last value counts.
+func Spec(t testing.TB, name string, size volume.Size, parameters ...string) volume.Spec {
+	t.Helper()
+	given := map[string]string{}
+	for i := 0; i+1 < len(parameters); i += 2 {
+		given[parameters[i]] = parameters[i+1]
 	}
 	p, err := volume.ParseParameters(given)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	r, err := volume.NewSizeRange(int64(size), 0)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	spec, err := volume.NewSpec(name, r, p)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return spec
 }
