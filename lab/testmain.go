@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -51,6 +52,21 @@ func failed(err error) int {
 	return 1
 }
 
+// emptied resets a lab in which an earlier test left a volume: that test has
+// failed and said so, and those of other packages shall not fail with it.
+func (l *Lab) emptied(ctx context.Context) error {
+	out, err := l.Exec(ctx, l.nodes[0].Name, "sh", "-c", "gluster volume list 2>/dev/null || true")
+	if err != nil {
+		return err
+	}
+	left := strings.TrimSpace(string(out))
+	if left == "" {
+		return nil
+	}
+	l.say("an earlier test left these volumes, so the lab is reset first: %s", strings.Join(strings.Fields(left), ", "))
+	return l.Reset(ctx)
+}
+
 // enter replaces this process by the same one in the lab's network. It comes back
 // only if that fails.
 func enter(name string) error {
@@ -58,7 +74,10 @@ func enter(name string) error {
 	config, err := ConfigOf(name)
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "lab tests run in lab %q; take it down with: go run ./cmd/lab down --name %s\n", name, name)
-		_, err = Up(ctx, config, os.Stderr)
+		var l *Lab
+		if l, err = Up(ctx, config, os.Stderr); err == nil {
+			err = l.emptied(ctx)
+		}
 	}
 	stop()
 	if err != nil {
