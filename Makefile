@@ -53,7 +53,11 @@ test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, 
 	trap 'exit 130' INT TERM; \
 	$(LAB_GO) up --name $(TEST_LAB); \
 	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
-	$(GO) test -tags lab -p 1 -count 1 -timeout 40m -v $(LAB_PACKAGES)
+	$(GO) test -tags lab -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(LAB_PACKAGES)
+
+.PHONY: test-lab-long
+test-lab-long: ## The same with the tests that take minutes each: heketi killed at its steps, storms on it
+	@$(MAKE) test-lab LAB_FLAGS=
 
 .PHONY: race
 race: compiler ## Run the unit tests ten times with the race detector, in random order

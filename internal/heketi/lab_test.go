@@ -34,6 +34,14 @@ func labContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// long skips a test that takes minutes where -short is given, as make test does.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes minutes: run it with make test-lab-long")
+	}
+}
+
 // newBackend returns a backend over the lab's heketi, as a controller has it,
 // with the lab's agents where gluster is set.
 func newBackend(t testing.TB, gluster bool) *heketi.Backend {
@@ -301,6 +309,7 @@ func killAfter(t *testing.T, d time.Duration, call func(ctx context.Context) err
 // heketi is killed at many moments of a create, an expansion and a delete; the
 // repeated call ends where it should, and nothing is left over.
 func TestHeketiKilled(t *testing.T) {
+	long(t)
 	moments := []time.Duration{200 * time.Millisecond, 2 * time.Second, 6 * time.Second, 14 * time.Second}
 	for _, d := range moments {
 		t.Run("create "+d.String(), func(t *testing.T) {
@@ -323,6 +332,7 @@ func TestHeketiKilled(t *testing.T) {
 // had come so far that heketi cannot take it back, that is said, and the volume
 // can be deleted all the same.
 func TestHeketiKilledInExpansion(t *testing.T) {
+	long(t)
 	for _, d := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 8 * time.Second, 12 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
 			b := newBackend(t, true)
@@ -345,6 +355,7 @@ func TestHeketiKilledInExpansion(t *testing.T) {
 
 // Volumes of many callers at once: none lost, none double.
 func TestStormInTheLab(t *testing.T) {
+	long(t)
 	const callers = 8
 	b := newBackend(t, true)
 	var wg sync.WaitGroup
