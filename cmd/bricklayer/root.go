@@ -21,6 +21,7 @@ func newRoot(env environment) *cobra.Command {
 		newCerts(),
 		newPool(),
 		newVolume(env),
+		newOrphans(env),
 		newVersion(),
 	)
 	return root

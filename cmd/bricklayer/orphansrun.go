@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"bricklayer.csi/internal/orphans"
+	"bricklayer.csi/internal/volume"
+)
+
+// orphanView is how the command shows one thing.
+type orphanView struct {
+	Kind    string     `json:"kind"`
+	Pool    string     `json:"pool"`
+	Node    string     `json:"node,omitempty"`
+	Root    string     `json:"root,omitempty"`
+	Name    string     `json:"name"`
+	Handle  string     `json:"handle"`
+	Bytes   int64      `json:"sizeBytes,omitempty"`
+	Used    *int64     `json:"usedBytes,omitempty"`
+	Created *time.Time `json:"created,omitempty"`
+	// Result is what became of it, where it was to be removed.
+	Result string `json:"result,omitempty"`
+}
+
+// orphansView is how the command shows all of them.
+type orphansView struct {
+	Orphans  []orphanView `json:"orphans"`
+	Retained []orphanView `json:"retained"`
+	Unknown  []string     `json:"unknown"`
+}
+
+func orphansViewOf(r orphans.Report) orphansView {
+	v := orphansView{Orphans: []orphanView{}, Retained: []orphanView{}, Unknown: []string{}}
+	for _, e := range r.Orphans {
+		v.Orphans = append(v.Orphans, orphanViewOf(e))
+	}
+	for _, e := range r.Retained {
+		v.Retained = append(v.Retained, orphanViewOf(e))
+	}
+	for _, err := range r.Unknown {
+		v.Unknown = append(v.Unknown, err.Error())
+	}
+	return v
+}
+
+func orphanViewOf(e orphans.Entry) orphanView {
+	v := orphanView{
+		Kind: string(e.Kind), Pool: e.Pool, Node: e.Node, Root: e.Root, Name: e.Name,
+		Handle: e.Handle.String(), Bytes: int64(e.Size),
+	}
+	if e.Used != nil {
+		used := int64(*e.Used)
+		v.Used = &used
+	}
+	if !e.Created.IsZero() {
+		created := e.Created.UTC()
+		v.Created = &created
+	}
+	return v
+}
+
+// table shows them, a line each.
+func (v orphansView) table(w io.Writer) {
+	if len(v.Orphans) == 0 {
+		fmt.Fprint(w, "no orphans were found\n")
+	}
+	writeOrphans(w, v.Orphans)
+	if len(v.Retained) > 0 {
+		fmt.Fprintf(w, "\nretained by intent, and never removed by this command:\n")
+		writeOrphans(w, v.Retained)
+	}
+	for _, u := range v.Unknown {
+		fmt.Fprintf(w, "unknown: %s\n", u)
+	}
+}
+
+func writeOrphans(w io.Writer, views []orphanView) {
+	if len(views) == 0 {
+		return
+	}
+	fmt.Fprint(w, row("KIND", "POOL", "NODE/ROOT", "HANDLE", "SIZE", "USED", "AGE", "RESULT"))
+	for _, v := range views {
+		where, size, used, age := "", "", "", ""
+		if v.Node != "" {
+			where = v.Node + "/" + v.Root
+		}
+		if v.Bytes > 0 {
+			size = volume.Size(v.Bytes).String()
+		}
+		if v.Used != nil {
+			used = volume.Size(*v.Used).String()
+		}
+		if v.Created != nil {
+			age = time.Since(*v.Created).Truncate(time.Second).String()
+		}
+		fmt.Fprint(w, row(v.Kind, v.Pool, where, v.Handle, size, used, age, v.Result))
+	}
+}
+
+// list looks once and changes nothing.
+func (r *orphansRun) list(ctx context.Context, out io.Writer) error {
+	seen, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	v := orphansViewOf(seen)
+	if err := r.out.write(out, v, v.table); err != nil {
+		return err
+	}
+	return outcome(seen, 0)
+}
+
+// delete looks, shows what it found, waits for the grace, looks again, and
+// removes what both looks found. The first list and the progress go to progress,
+// so that what goes to out is one document.
+func (r *orphansRun) delete(ctx context.Context, out, progress io.Writer) error {
+	first, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	v := orphansViewOf(first)
+	if len(first.Orphans) == 0 {
+		if err := r.out.write(out, v, v.table); err != nil {
+			return err
+		}
+		return outcome(first, 0)
+	}
+	if err := (&outputOptions{format: "table"}).write(progress, v, v.table); err != nil {
+		return err
+	}
+	err = orphans.Wait(ctx, r.grace, time.Minute, func(left time.Duration) {
+		fmt.Fprintf(progress, "looking again in %s; what is unchanged then will be removed; interrupt to leave it\n", left.Round(time.Second))
+	})
+	if err != nil {
+		return err
+	}
+	second, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	result, failed, err := r.removeBoth(ctx, first, second, progress)
+	if writeErr := r.out.write(out, result, result.table); writeErr != nil || err != nil {
+		return errors.Join(err, writeErr)
+	}
+	return outcome(second, failed)
+}
+
+// removeBoth removes, one by one, what two looks found, and says of everything
+// that the first one found what became of it.
+func (r *orphansRun) removeBoth(ctx context.Context, first, second orphans.Report, progress io.Writer) (orphansView, int, error) {
+	both := first.Both(second)
+	result := orphansViewOf(orphans.Report{Retained: second.Retained, Unknown: second.Unknown})
+	failed := 0
+	for _, e := range first.Orphans {
+		v := orphanViewOf(e)
+		if !slices.ContainsFunc(both, e.Same) {
+			v.Result = "left alone: the second look did not find it unchanged"
+			result.Orphans = append(result.Orphans, v)
+			continue
+		}
+		if ctx.Err() != nil {
+			v.Result = "left alone: interrupted"
+			result.Orphans = append(result.Orphans, v)
+			continue
+		}
+		err := r.remove(ctx, e)
+		switch {
+		case err == nil:
+			v.Result = "removed"
+		case errors.Is(err, orphans.ErrChanged):
+			v.Result = "left alone: " + err.Error()
+		default:
+			failed++
+			v.Result = "not removed: " + err.Error()
+		}
+		fmt.Fprintf(progress, "%s %s %s: %s\n", v.Kind, v.Handle, v.Node, v.Result)
+		result.Orphans = append(result.Orphans, v)
+	}
+	return result, failed, context.Cause(ctx)
+}
