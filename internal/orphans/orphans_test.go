@@ -114,6 +114,19 @@ func TestCreateThatFinishesIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestCreateThatFinishesWithinALook has a create end after the brick directories
+// were read and before the volumes are.
+func TestCreateThatFinishesWithinALook(t *testing.T) {
+	for _, verb := range []agenttest.Verb{agenttest.CreateVolume, agenttest.StartVolume} {
+		c := agenttest.New(agenttest.Default(3))
+		p := newPool(c)
+		leaveHalf(t, c, p, verb)
+		c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.Volumes, Moment: agenttest.Before}, func() { mustCreate(t, p.Plain, "half") }))
+		want(t, p)
+		c.Fail(nil)
+	}
+}
+
 func TestChangedIsLeftAlone(t *testing.T) {
 	c := agenttest.New(agenttest.Default(3))
 	p := newPool(c)
