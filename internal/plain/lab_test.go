@@ -79,7 +79,8 @@ func TestDfShowsTheSize(t *testing.T) {
 
 func mustDelete(t testing.TB, b volume.Backend, h volume.Handle) {
 	t.Helper()
-	if err := b.Delete(labContext(t), h); err != nil {
+	_, err := persist(labContext(t), func(ctx context.Context) (volume.Volume, error) { return volume.Volume{}, b.Delete(ctx, h) })
+	if err != nil {
 		t.Errorf("delete %v: %v", h, err)
 	}
 }
