@@ -127,6 +127,30 @@ func TestCreateThatFinishesWithinALook(t *testing.T) {
 	}
 }
 
+// TestOrderOfALook makes whole volumes in the middle of a look: they are orphans
+// to nobody only if Gluster's volumes are read last.
+func TestOrderOfALook(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	p := newPool(c)
+	c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.Bricks, Moment: agenttest.Before}, func() { mustCreate(t, p.Plain, "a", "volumetype", "replicate:3") }))
+	want(t, p)
+
+	p = newHeketiPool(t, newHeketi(t), agenttest.New(agenttest.Default(3)))
+	p.Heketi = listing{p.Heketi, func() { mustCreate(t, p.Heketi, "b", "lvm", "true") }}
+	want(t, p)
+}
+
+// listing is a backend that does something before it lists.
+type listing struct {
+	volume.Backend
+	before func()
+}
+
+func (l listing) List(ctx context.Context, pool string) ([]volume.Volume, error) {
+	l.before()
+	return l.Backend.List(ctx, pool)
+}
+
 func TestChangedIsLeftAlone(t *testing.T) {
 	c := agenttest.New(agenttest.Default(3))
 	p := newPool(c)
