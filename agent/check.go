@@ -105,6 +105,11 @@ func (c Checker) mark(ref brick.Ref, m brick.Mark) error {
 	if err := checkGID("mark.gid", m.GID); err != nil {
 		return err
 	}
+	switch m.OnDelete {
+	case "", volume.DeleteData, volume.RetainVolume, volume.ArchiveData:
+	default:
+		return volume.NewFieldError("mark.on_delete", string(m.OnDelete), "delete, retain or archive")
+	}
 	return c.layout(ref, m.Layout, t)
 }
 

@@ -56,6 +56,7 @@ func quotaFromPB(q *agentpb.Quota) brick.Quota {
 func markToPB(m brick.Mark) *agentpb.Mark {
 	return &agentpb.Mark{
 		Handle: m.Handle, Size: int64(m.Size), Type: m.Type, Fingerprint: m.Fingerprint, Gid: int64(m.GID),
+		OnDelete: string(m.OnDelete),
 		Layout: mapSlice(m.Layout, func(p brick.Place) *agentpb.Place { return &agentpb.Place{Node: p.Node, Root: p.Root} }),
 	}
 }
@@ -63,6 +64,7 @@ func markToPB(m brick.Mark) *agentpb.Mark {
 func markFromPB(m *agentpb.Mark) brick.Mark {
 	return brick.Mark{
 		Handle: m.GetHandle(), Size: volume.Size(m.GetSize()), Type: m.GetType(), Fingerprint: m.GetFingerprint(), GID: int(m.GetGid()),
+		OnDelete: volume.OnDelete(m.GetOnDelete()),
 		Layout: mapSlice(m.GetLayout(), func(p *agentpb.Place) brick.Place {
 			return brick.Place{Node: p.GetNode(), Root: p.GetRoot()}
 		}),

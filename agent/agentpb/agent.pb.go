@@ -775,6 +775,7 @@ type Mark struct {
 	Fingerprint   string                 `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	Gid           int64                  `protobuf:"varint,5,opt,name=gid,proto3" json:"gid,omitempty"`
 	Layout        []*Place               `protobuf:"bytes,6,rep,name=layout,proto3" json:"layout,omitempty"`
+	OnDelete      string                 `protobuf:"bytes,7,opt,name=on_delete,json=onDelete,proto3" json:"on_delete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -849,6 +850,13 @@ func (x *Mark) GetLayout() []*Place {
 		return x.Layout
 	}
 	return nil
+}
+
+func (x *Mark) GetOnDelete() string {
+	if x != nil {
+		return x.OnDelete
+	}
+	return ""
 }
 
 type Place struct {
@@ -2802,14 +2810,15 @@ const file_agent_proto_rawDesc = "" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"5\n" +
 	"\x05Quota\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x16\n" +
-	"\x06inodes\x18\x02 \x01(\x03R\x06inodes\"\xae\x01\n" +
+	"\x06inodes\x18\x02 \x01(\x03R\x06inodes\"\xcb\x01\n" +
 	"\x04Mark\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\tR\x06handle\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\tR\vfingerprint\x12\x10\n" +
 	"\x03gid\x18\x05 \x01(\x03R\x03gid\x122\n" +
-	"\x06layout\x18\x06 \x03(\v2\x1a.bricklayer.agent.v1.PlaceR\x06layout\"/\n" +
+	"\x06layout\x18\x06 \x03(\v2\x1a.bricklayer.agent.v1.PlaceR\x06layout\x12\x1b\n" +
+	"\ton_delete\x18\a \x01(\tR\bonDelete\"/\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\"\x9e\x02\n" +

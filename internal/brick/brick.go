@@ -39,11 +39,23 @@ type Mark struct {
 	Fingerprint string `json:"fingerprint"`
 	// GID owns the volume's root.
 	GID int `json:"gid"`
+	// OnDelete is what a deletion does with the data, also where Gluster has
+	// forgotten the volume already. Empty means that it removes them.
+	OnDelete volume.OnDelete `json:"onDelete,omitempty"`
 	// Layout lists all of the volume's bricks in Gluster's order.
 	Layout []Place `json:"layout"`
 }
 
-// Same reports whether two marks say the same.
+// Removal says where the brick directory of a deleted volume goes.
+func (m Mark) Removal() RemoveMode {
+	if m.OnDelete == volume.ArchiveData || m.OnDelete == volume.RetainVolume {
+		return ToArchive
+	}
+	return ToTrash
+}
+
+// Same reports whether two marks are of one volume. What its deletion does is no
+// part of that.
 func (m Mark) Same(other Mark) bool {
 	return m.Handle == other.Handle && m.Size == other.Size && m.Type == other.Type &&
 		m.Fingerprint == other.Fingerprint && m.GID == other.GID && slices.Equal(m.Layout, other.Layout)

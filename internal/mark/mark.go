@@ -85,7 +85,7 @@ func ReleasedOption(at time.Time) gluster.Option {
 func (v Volume) Brick() brick.Mark {
 	return brick.Mark{
 		Handle: v.Handle.String(), Size: v.Size, Type: v.Type.String(),
-		Fingerprint: v.Fingerprint, GID: v.GID, Layout: v.Layout,
+		Fingerprint: v.Fingerprint, GID: v.GID, OnDelete: v.OnDelete, Layout: v.Layout,
 	}
 }
 

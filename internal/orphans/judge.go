@@ -33,7 +33,7 @@ func (s *sight) judgeDirectories(r *Report) {
 		}
 		r.Orphans = append(r.Orphans, Entry{
 			Kind: BrickDirectory, Pool: s.pool.Name, Node: d.node.Name, Root: d.Ref.Root, Name: d.Ref.Volume,
-			Handle: d.handle, Size: d.Quota.Bytes, Used: &d.Used,
+			Handle: d.handle, Size: d.Quota.Bytes, Used: &d.Used, removal: d.Mark.Removal(),
 			identity: fmt.Sprintf("%+v %+v %d %d %d", d.Mark, d.Quota, d.ProjectID, d.Used, d.UsedInodes),
 		})
 	}

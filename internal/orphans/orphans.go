@@ -57,6 +57,8 @@ type Entry struct {
 	Created time.Time
 	// identity is what must be the same for it to be the same thing unchanged.
 	identity string
+	// removal is where its brick directory goes.
+	removal brick.RemoveMode
 }
 
 // Same reports whether two looks saw the same thing, unchanged in between.
@@ -156,7 +158,7 @@ func (p Pool) Remove(ctx context.Context, e Entry) error {
 	}
 	for _, n := range p.Nodes {
 		if n.Name == e.Node { // the agent itself looks once more whether Gluster uses it
-			return n.Agent.RemoveBrick(ctx, brick.RemoveRequest{Ref: brick.Ref{Root: e.Root, Volume: e.Name}, Mode: brick.ToTrash})
+			return n.Agent.RemoveBrick(ctx, brick.RemoveRequest{Ref: brick.Ref{Root: e.Root, Volume: e.Name}, Mode: e.removal})
 		}
 	}
 	return ErrChanged

@@ -104,6 +104,9 @@ func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(
 			Next: "delete it, or repeat the call that began it",
 		}
 	}
+	if err := refuseKept(pl.handle, f.bricks); err != nil {
+		return nil, err
+	}
 	if err := b.removeBricks(ctx, f.bricks, brick.ToTrash); err != nil {
 		return nil, err
 	}
@@ -263,13 +266,30 @@ func (b *Backend) makeVolume(ctx context.Context, pl *plan, f *found) error {
 	if lookErr := b.look(ctx, pl.handle, f); lookErr != nil || f.exists {
 		return errors.Join(err, lookErr)
 	}
-	if err := b.removeBricks(ctx, b.ask(ctx, pl.handle.Name, false).bricks, brick.ToTrash); err != nil {
+	bricks := b.ask(ctx, pl.handle.Name, false).bricks
+	if err := refuseKept(pl.handle, bricks); err != nil {
+		return err
+	}
+	if err := b.removeBricks(ctx, bricks, brick.ToTrash); err != nil {
 		return err
 	}
 	if err := b.makeBricks(ctx, pl); err != nil {
 		return err
 	}
 	return create()
+}
+
+// refuseKept returns Exists where directories in the way may hold what a
+// deletion that was cut short must keep.
+func refuseKept(h volume.Handle, bricks []foundBrick) error {
+	if !slices.ContainsFunc(bricks, foundBrick.kept) {
+		return nil
+	}
+	return &volume.Error{
+		Kind: volume.Exists, Op: "create volume", On: "volume " + h.String(),
+		Err:  errors.New("brick directories of this name exist whose data a deletion shall keep"),
+		Next: "delete the volume once more, which puts them into the archive",
+	}
 }
 
 // judge decides what it means that the name is taken all of a sudden: our own

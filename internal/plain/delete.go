@@ -39,6 +39,9 @@ func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 		return err
 	}
 	mode := brick.ToTrash
+	if !f.exists && slices.ContainsFunc(f.bricks, foundBrick.kept) {
+		mode = brick.ToArchive // an earlier call was cut short after Gluster forgot the volume
+	}
 	if f.exists {
 		if f.marks.OnDelete == volume.RetainVolume {
 			return b.release(ctx, h, &f)

@@ -136,3 +136,29 @@ func TestDeleteInterruptedThenCreated(t *testing.T) {
 			wantOne(t, c, spec, v.Size)
 		})
 }
+
+// A deletion that shall keep the data keeps them also if it was cut short after
+// Gluster forgot the volume; a create that comes between does not destroy them.
+func TestArchiveInterruptedAnywhere(t *testing.T) {
+	spec := testSpec(t, "pvc-1", volume.GiB, "onDelete", "archive")
+	for _, between := range []bool{false, true} {
+		interrupt(t,
+			func(t *testing.T, c *agenttest.Cluster) { mustCreate(t, newBackend(t, c), spec) },
+			func(ctx context.Context, s *lifecycle.Service) error { return s.Delete(ctx, spec.Handle()) },
+			func(t *testing.T, c *agenttest.Cluster, _ error) {
+				s := newService(t, c)
+				if between {
+					if _, err := s.Create(testContext(t), spec); err != nil && !volume.Is(err, volume.Exists) {
+						t.Fatalf("create: %v", err)
+					}
+				}
+				if err := s.Delete(testContext(t), spec.Handle()); err != nil {
+					t.Fatalf("the repeated call: %v\n%s", err, c.Leftovers())
+				}
+				left := c.Leftovers()
+				if len(left.Archive) < 3 || len(left.Trash) != 0 || len(left.Bricks) != 0 || len(left.Volumes) != 0 {
+					t.Errorf("left:\n%s", left)
+				}
+			})
+	}
+}

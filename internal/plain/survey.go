@@ -47,6 +47,9 @@ func (f foundBrick) gluster() string {
 	return gluster.Brick{Host: f.node.Address, Path: f.Path}.String()
 }
 
+// kept reports whether a deletion must keep the directory's data.
+func (f foundBrick) kept() bool { return f.Mark.Removal() == brick.ToArchive }
+
 // survey is what the nodes answered about one volume, all at once.
 type survey struct {
 	// described are the nodes' states, by node name; empty where not asked for.
