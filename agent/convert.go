@@ -57,7 +57,7 @@ func markToPB(m brick.Mark) *agentpb.Mark {
 	return &agentpb.Mark{
 		Handle: m.Handle, Size: int64(m.Size), Type: m.Type, Fingerprint: m.Fingerprint, Gid: int64(m.GID),
 		OnDelete: string(m.OnDelete),
-		Layout: mapSlice(m.Layout, func(p brick.Place) *agentpb.Place { return &agentpb.Place{Node: p.Node, Root: p.Root} }),
+		Layout:   mapSlice(m.Layout, func(p brick.Place) *agentpb.Place { return &agentpb.Place{Node: p.Node, Root: p.Root} }),
 	}
 }
 
