@@ -10,6 +10,7 @@ import (
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -117,7 +118,7 @@ func (b *Backend) refuseToUnmake(ctx context.Context, t task, v *view, f found) 
 	if !ok || len(used) == 0 {
 		return nil
 	}
-	if t.doomed && info.Options[markHandle] == t.handle.String() {
+	if t.doomed && info.Options[mark.Handle] == t.handle.String() {
 		return b.dropFromGluster(ctx, t, info)
 	}
 	return &volume.Error{

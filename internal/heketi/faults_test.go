@@ -19,6 +19,7 @@ import (
 
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/heketi/heketitest"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -155,7 +156,7 @@ func TestClassReachesHeketi(t *testing.T) {
 		t.Errorf("heketi made %+v", e.Info)
 	}
 	options := strings.Join(e.GlusterVolumeOptions, "\n")
-	for _, want := range []string{"performance.readdir-ahead off", `auth.allow "10.90.0.*"`, "\nuser.heketi.zone-checking none", markHandle + " " + v.Handle.String()} {
+	for _, want := range []string{"performance.readdir-ahead off", `auth.allow "10.90.0.*"`, "\nuser.heketi.zone-checking none", mark.Handle + " " + v.Handle.String()} {
 		if !strings.Contains(options, want) {
 			t.Errorf("options %q lack %q", options, want)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -249,7 +250,7 @@ func (b *Backend) refuseForgotten(ctx context.Context, op string, h volume.Handl
 			Next: "bring an agent of the pool back",
 		}
 	}
-	if !ok || info.Options[markHandle] != h.String() {
+	if !ok || info.Options[mark.Handle] != h.String() {
 		return nil
 	}
 	if err := b.stillUnknown(ctx, h); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -159,7 +160,7 @@ func (b *Backend) compare(ctx context.Context, v *view, r *Report) {
 		return
 	}
 	for _, info := range all {
-		h, err := volume.ParseHandle(info.Options[markHandle])
+		h, err := volume.ParseHandle(info.Options[mark.Handle])
 		mine := err == nil && h.Pool == b.Pool && h.Backend == volume.Heketi && h.Name == info.Name
 		if mine && !ours[info.Name] && !half[info.Name] {
 			r.bad("restore heketi's database from a newer copy", "volume %s is in Gluster, and heketi does not know it: heketi's database was put back to an older one", info.Name)

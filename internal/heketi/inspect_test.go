@@ -9,6 +9,7 @@ import (
 
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/heketi/heketitest"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -46,7 +47,7 @@ func TestInspect(t *testing.T) {
 	s.SetNodeState("10.90.0.12", api.EntryStateOnline)
 	s.RemoveGlusterVolume("pvc-1")
 	check("only heketi has it", "volume pvc-1 is in heketi")
-	s.AddGlusterVolume(gluster.Volume{Name: "pvc-2", Options: map[string]string{markHandle: "bl1.heketi.lab.pvc-2"}})
+	s.AddGlusterVolume(gluster.Volume{Name: "pvc-2", Options: map[string]string{mark.Handle: "bl1.heketi.lab.pvc-2"}})
 	s.AddGlusterVolume(gluster.Volume{Name: "by-hand"})
 	check("only Gluster has it", "volume pvc-2 is in Gluster", "volume pvc-1 is in heketi")
 	if err := b.Delete(testContext(t), v.Handle); err != nil {

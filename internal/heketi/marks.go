@@ -7,21 +7,15 @@ import (
 
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
-)
-
-// The options by which heketi and Gluster remember what a volume is. Size, type
-// and group ID are no marks: heketi itself knows them, and better.
-const (
-	markHandle      = volume.MarkPrefix + "handle"
-	markFingerprint = volume.MarkPrefix + "fingerprint"
-	markCreated     = volume.MarkPrefix + "created" // seconds since 1970
 )
 
 // heketiOptions opens the options that heketi reads itself, one an entry.
 const heketiOptions = "user.heketi."
 
-// marks are what the options of a volume say of it.
+// marks are what the options of a volume say of it. Size, type and group ID are
+// no marks: heketi itself knows them, and better.
 type marks struct {
 	handle      volume.Handle
 	fingerprint string
@@ -34,9 +28,9 @@ type marks struct {
 // comes last, so that it may overrule ours.
 func (b *Backend) volumeOptions(m marks, class []volume.Option) []string {
 	pairs := []string{
-		markHandle, m.handle.String(),
-		markFingerprint, m.fingerprint,
-		markCreated, strconv.FormatInt(m.created.Unix(), 10),
+		mark.Handle, m.handle.String(),
+		mark.Fingerprint, m.fingerprint,
+		mark.Created, strconv.FormatInt(m.created.Unix(), 10),
 	}
 	if b.allow != "" && !sets(class, "auth.allow") {
 		pairs = append(pairs, "auth.allow", quoted(b.allow))
@@ -74,21 +68,21 @@ func sets(options []volume.Option, key string) bool {
 // are none, or none of ours.
 func readMarks(options []string) (m marks, ok bool) {
 	for _, entry := range options {
-		if !strings.HasPrefix(entry, markHandle+" ") {
+		if !strings.HasPrefix(entry, mark.Handle+" ") {
 			continue
 		}
 		words := strings.Fields(entry)
 		for i := 0; i+1 < len(words); i += 2 {
 			switch value := words[i+1]; words[i] {
-			case markHandle:
+			case mark.Handle:
 				h, err := volume.ParseHandle(value)
 				if err != nil {
 					return marks{}, false
 				}
 				m.handle = h
-			case markFingerprint:
+			case mark.Fingerprint:
 				m.fingerprint = value
-			case markCreated:
+			case mark.Created:
 				if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 					m.created = time.Unix(n, 0).UTC()
 				}
