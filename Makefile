@@ -18,6 +18,8 @@ LAB_GO   := $(GO) run ./cmd/lab
 LAB      ?= default
 # The lab that tests share; package lab has the same name.
 TEST_LAB := test
+# What `make test-lab` gives to go test besides; -short leaves out what takes minutes each.
+LAB_FLAGS ?= -short
 # How long `make fuzz` runs each target.
 FUZZTIME ?= 10s
 # Another vulnerability database for `make vuln`, such as file:///var/lib/vulndb.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -246,12 +247,13 @@ func (l *Lab) KillGlusterd(ctx context.Context, node string) error {
 	return err
 }
 
-// StartGlusterd starts glusterd on a node and waits until it answers.
+// StartGlusterd starts glusterd on a node and waits until it sees all its peers:
+// until then it may answer from a state that they have left behind.
 func (l *Lab) StartGlusterd(ctx context.Context, node string) error {
 	if _, err := l.guest(ctx, node, "start-glusterd"); err != nil {
 		return err
 	}
-	_, err := l.guest(ctx, node, "ready", glusterdPatience)
+	_, err := l.guest(ctx, node, "peers", strconv.Itoa(len(l.nodes)), glusterdPatience)
 	return err
 }
 

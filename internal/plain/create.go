@@ -276,7 +276,13 @@ func (b *Backend) makeVolume(ctx context.Context, pl *plan, f *found) error {
 	if err := b.makeBricks(ctx, pl); err != nil {
 		return err
 	}
-	return create()
+	err = create()
+	if refusedFor(err, gluster.BrickInUse) {
+		// glusterd marks the bricks before it asks its peers: where one of them
+		// refused and the next node was asked, that finds the marks of the first.
+		return &volume.Error{Kind: volume.Busy, Err: err, Next: "repeat the call later"}
+	}
+	return err
 }
 
 // refuseKept returns Exists where directories in the way may hold what a

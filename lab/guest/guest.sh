@@ -119,8 +119,25 @@ mark_roots() {
     done
 }
 
+# set_aside_torn: a glusterd that was killed while it wrote a new volume's record
+# down leaves it without its info, or with an empty brick file, and does not start
+# again ("Unable to restore volume"). Without the record it takes the volume from
+# its peers, if they have it.
+set_aside_torn() {
+    local vol
+    for vol in /var/lib/glusterd/vols/*/; do
+        [ -d "$vol" ] || continue
+        [ -s "$vol/info" ] && [ -z "$(find "$vol/bricks" -type f -empty 2>/dev/null)" ] && continue
+        echo "node $NODE: set aside the torn record of volume $(basename "$vol")"
+        mkdir -p /var/lib/glusterd/torn
+        rm -rf "/var/lib/glusterd/torn/$(basename "$vol")"
+        mv "$vol" /var/lib/glusterd/torn/
+    done
+}
+
 start_glusterd() {
     running glusterd && return
+    set_aside_torn
     mkdir -p /run/gluster
     # It answers its parent only once it is ready; nobody here waits for that.
     setsid glusterd -p /run/glusterd.pid --log-level INFO </dev/null >/dev/null 2>&1 9>&- &
