@@ -145,7 +145,11 @@ func TestSizeIsEnforcedAndNeighboursAreSafe(t *testing.T) {
 // them come to be, none twice, and all go away again. Callers do as an
 // orchestrator does: they come again until they have their answer.
 func TestStormWithARestart(t *testing.T) {
-	const volumes, callers = 100, 20
+	const callers = 20
+	volumes := 100
+	if testing.Short() {
+		volumes = 24 // make test-lab-long makes them all
+	}
 	s := labtest.Service(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
