@@ -123,6 +123,10 @@ lab-down: ## Take that lab down (LAB=name)
 demo: ## Show a plain volume from create to delete on a lab of its own, beside bare gluster (root)
 	$(GO) run ./cmd/demo
 
+.PHONY: image
+image: ## Build the container image into bin/image.tar, with no registry (root)
+	deploy/image/build bin/image.tar
+
 .PHONY: clean
 clean: ## Remove what was built here; labs and the image cache stay
 	rm -rf bin
