@@ -19,17 +19,6 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-func TestEndpoints(t *testing.T) {
-	for endpoint, want := range map[string]bool{
-		"unix:///run/csi.sock": true, "": false, "/run/csi.sock": false, "unix://run/csi.sock": false, "tcp://1.2.3.4:5": false,
-		"unix:///": false, "unix:///run/../csi.sock": false, "unix:///" + strings.Repeat("a", 107): false,
-	} {
-		if _, err := socketPath(endpoint); (err == nil) != want {
-			t.Errorf("%q: %v", endpoint, err)
-		}
-	}
-}
-
 // plugin returns options of a server whose volumes are v.
 func plugin(t *testing.T, path string, v Volumes) ServerOptions {
 	t.Helper()
