@@ -10,17 +10,39 @@ import (
 	"time"
 )
 
-// patience is how long a writer is let try after an expand. Gluster looks at
-// its bricks' free space every five seconds where storage.reserve is set.
-const patience = 15 * time.Second
+const mib = 1 << 20
 
-// total returns the size of a mounted file system, in bytes.
-func total(dir string) (int64, error) {
+// patience is how long a writer is let try after an expand. Gluster looks at its
+// bricks' free space every five seconds where storage.reserve is set.
+const patience = 12 * time.Second
+
+// space is what df shows of a mounted file system, in bytes.
+type space struct{ total, free int64 }
+
+func df(dir string) (space, error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
-		return 0, fmt.Errorf("df %s: %w", dir, err)
+		return space{}, fmt.Errorf("df %s: %w", dir, err)
 	}
-	return int64(fs.Blocks) * fs.Bsize, nil
+	return space{int64(fs.Blocks) * fs.Bsize, int64(fs.Bavail) * fs.Bsize}, nil
+}
+
+// full says whether a writer was told that there is no room.
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// reserve gives a file that many bytes of disk without writing them.
+func reserve(path string, bytes int64) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = syscall.Fallocate(int(f.Fd()), 0, 0, bytes)
+	if err != nil {
+		err = &os.PathError{Op: "fallocate", Path: path, Err: err}
+	}
+	return errors.Join(err, f.Close())
 }
 
 // fill writes more bytes to a file from an offset on, down to the disk, and
@@ -50,7 +72,7 @@ func fillPatiently(ctx context.Context, path string, from, more int64) (int64, e
 	defer cancel()
 	for {
 		at, err := fill(ctx, path, from, more)
-		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		if !full(err) {
 			return at, err
 		}
 		select {

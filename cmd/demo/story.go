@@ -7,180 +7,197 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
-	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"bricklayer.csi/lab"
 )
 
-// Sizes of the story, in bytes.
+// Sizes of the story, in bytes. heketi makes no brick below 1 GiB.
 const (
-	mib       = 1 << 20
-	firstSize = 128 * mib
-	laterSize = 192 * mib
+	gib       = 1 << 30
+	firstSize = 1 * gib
+	laterSize = 2 * gib
 	sample    = 32 * mib
 )
 
-// side is one of the two who do each step.
+// The volumes' names.
+const (
+	plainVolume  = "demo-plain"
+	heketiVolume = "demo-lvm"
+	handVolume   = "byhand"
+)
+
+// side is one of those who do each step.
 type side interface {
 	create(ctx context.Context, bytes int64) error
+	bricks() []brick
 	expand(ctx context.Context, bytes int64) error
 	mount(ctx context.Context, dir string) error
 	unmount(ctx context.Context, dir string) error
 	remove(ctx context.Context) error
+	// tidy removes what there may be of the volume.
+	tidy(ctx context.Context) error
 }
 
 // actor is a side with its mount.
 type actor struct {
 	side
-	dir string
+	title string
+	dir   string
+	// spreads says that an expansion puts bricks beside the full ones, instead of
+	// giving these more room.
+	spreads bool
 	// written is how much its big file holds.
 	written int64
 }
 
-func (a *actor) file() string { return filepath.Join(a.dir, "file") }
+func (a *actor) big() string { return filepath.Join(a.dir, "big") }
 
 // story is the steps and what came of them.
 type story struct {
-	out        io.Writer
-	ours, hand *actor
-	rows       []row
+	lab     *lab.Lab
+	out     io.Writer
+	options options
+	actors  []*actor
+	table   table
+	bench   *bench
+	// proof is what the tools said while all volumes were there.
+	proof []exhibit
 }
 
-// row is one step's outcome.
-type row struct {
-	step       string
-	ours, hand time.Duration
-	seen       string
-}
+// hand is which of the actors works by hand.
+const hand = 2
 
-func newStory(l *lab.Lab, out io.Writer) (*story, error) {
+func newStory(l *lab.Lab, out io.Writer, o options) (*story, error) {
 	program := l.Program()
 	if program == "" {
 		return nil, errors.New("the lab runs no bricklayer program; is cmd/bricklayer there?")
 	}
-	ours := &actor{side: &byBricklayer{lab: l, program: program}, dir: filepath.Join(l.MountDir(), "bricklayer")}
-	hand := &actor{side: &byHand{lab: l, name: "byhand"}, dir: filepath.Join(l.MountDir(), "byhand")}
-	return &story{out: out, ours: ours, hand: hand}, nil
+	ours := func(lvm, backend, name string) *byBricklayer {
+		return &byBricklayer{lab: l, program: program, name: name, handle: "bl1." + backend + ".lab." + name, lvm: lvm}
+	}
+	s := &story{lab: l, out: out, options: o, actors: []*actor{
+		{side: ours("false", "plain", plainVolume), title: `lvm: "false"`},
+		{side: ours("true", "heketi", heketiVolume), title: `lvm: "true"`, spreads: true},
+		{side: &byHand{lab: l, name: handVolume}, title: "by hand"},
+	}}
+	for _, a := range s.actors {
+		a.dir = filepath.Join(l.MountDir(), "demo-"+strconv.Itoa(len(s.table.head)+1))
+		s.table.head = append(s.table.head, a.title)
+	}
+	s.bench = &bench{lab: l, jobs: jobs(), rounds: o.rounds, duration: time.Duration(o.seconds) * time.Second}
+	return s, nil
 }
 
-// step has both sides do something, one after the other, and notes the times.
-// Both say what they saw; where they differ both are shown.
-func (s *story) step(name string, do func(a *actor) (string, error)) error {
-	fmt.Fprintf(s.out, "  %-34s", name)
-	begun := time.Now()
-	ours, err := do(s.ours)
-	oursTook := time.Since(begun)
-	if err != nil {
-		return fmt.Errorf("%s, with bricklayer: %w", name, err)
-	}
-	begun = time.Now()
-	hand, err := do(s.hand)
-	handTook := time.Since(begun)
-	if err != nil {
-		return fmt.Errorf("%s, by hand: %w", name, err)
-	}
-	seen := ours
-	if hand != ours {
-		seen += " (by hand: " + hand + ")"
-	}
-	fmt.Fprintf(s.out, "%s\n", seen)
-	s.rows = append(s.rows, row{name, oursTook, handTook, seen})
-	return nil
-}
-
+// tell does all of it. The volumes are left where it fails: the lab goes, or tidy
+// is called.
 func (s *story) tell(ctx context.Context) error {
 	fmt.Fprintf(s.out, "\nThe first volume of a fresh cluster starts slowly, so one is made and removed by hand first.\n")
-	warm := &byHand{lab: s.hand.side.(*byHand).lab, name: "warmup"} //nolint:forcetypeassert,errcheck // newStory made it
-	if err := warm.create(ctx, firstSize); err != nil {
+	warm := &byHand{lab: s.lab, name: handVolume}
+	if err := errors.Join(warm.create(ctx, firstSize), warm.remove(ctx)); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
-	if err := warm.remove(ctx); err != nil {
-		return fmt.Errorf("warm up: %w", err)
-	}
-	fmt.Fprintf(s.out, "\nEach step with bricklayer, then by hand on the same disks:\n\n")
-	for _, step := range s.steps(ctx) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.step(step.name, step.do); err != nil {
-			return err
-		}
-	}
-	return s.table()
-}
-
-type step struct {
-	name string
-	do   func(a *actor) (string, error)
-}
-
-func (s *story) steps(ctx context.Context) []step {
-	return []step{
-		{"create " + size(firstSize) + ", three copies", func(a *actor) (string, error) {
-			return "started", a.create(ctx, firstSize)
-		}},
-		{"mount", func(a *actor) (string, error) {
-			if err := a.mount(ctx, a.dir); err != nil {
-				return "", err
-			}
-			total, err := total(a.dir)
-			return "df shows " + size(total), err
-		}},
-		{"write " + size(sample), func(a *actor) (string, error) {
-			var err error
-			a.written, err = fill(ctx, a.file(), a.written, sample)
-			return size(a.written) + " on disk", err
-		}},
-		{"write on to the limit", func(a *actor) (string, error) {
-			var err error
-			a.written, err = fill(ctx, a.file(), a.written, 2*firstSize)
-			if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-				return "", fmt.Errorf("the limit of %s was passed, or something else went wrong: %w", size(firstSize), err)
-			}
-			return "no space left on device", nil
-		}},
-		{"expand to " + size(laterSize), func(a *actor) (string, error) {
-			if err := a.expand(ctx, laterSize); err != nil {
-				return "", err
-			}
-			total, err := total(a.dir)
-			return "df shows " + size(total), err
-		}},
-		{"the same writer goes on, " + size(sample), func(a *actor) (string, error) {
-			var err error
-			a.written, err = fillPatiently(ctx, a.file(), a.written, sample)
-			return "written", err
-		}},
-		{"unmount", func(a *actor) (string, error) { return "unmounted", a.unmount(ctx, a.dir) }},
-		{"delete", func(a *actor) (string, error) { return "gone", a.remove(ctx) }},
-	}
-}
-
-func (s *story) table() error {
-	fmt.Fprintf(s.out, "\nWhat it took:\n\n")
-	tw := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "bricklayer\tby hand\t  step\n")
-	var ours, hand time.Duration
-	for _, r := range s.rows {
-		ours, hand = ours+r.ours, hand+r.hand
-		fmt.Fprintf(tw, "%s\t%s\t  %s\n", seconds(r.ours), seconds(r.hand), pad(r.step, 36)+r.seen)
-	}
-	fmt.Fprintf(tw, "%s\t%s\t  %s\n", seconds(ours), seconds(hand), pad("in all", 36))
-	if err := tw.Flush(); err != nil {
+	fmt.Fprintf(s.out, "\nThe same request thrice: with lvm false and true by the program, and by hand.\n")
+	if err := s.steps(ctx, s.opening()); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, `
-By hand: mkdir and xfs_quota on all nodes at once, gluster volume create and start;
-xfs_quota again to expand; stop, delete and rm -rf on all nodes at once. One run on
-one machine: single steps vary by tenths of a second.
-`)
+	if err := s.describe(ctx); err != nil {
+		return err
+	}
+	if err := s.compare(ctx); err != nil {
+		return err
+	}
+	if err := s.steps(ctx, s.closing()); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "\n  is anything left?\n")
+	if err := nothingLeft(ctx, s.lab); err != nil {
+		return err
+	}
+	const nothing = "nothing"
+	s.table.add("left over", nothing, nothing, nothing)
+	fmt.Fprintf(s.out, "      nothing: no Gluster volume, LV, fstab line, brick directory or quota, and no volume in heketi\n")
+	return s.conclude(ctx)
+}
+
+// describe notes what lies under the volumes.
+func (s *story) describe(ctx context.Context) error {
+	var path, below, limits, brickMount, clientMount []string
+	for _, a := range s.actors {
+		f, err := factsOf(ctx, s.lab, a.bricks()[0])
+		if err != nil {
+			return fmt.Errorf("%s: what is under its brick: %w", a.title, err)
+		}
+		client, err := clientOptions(a.dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.title, err)
+		}
+		path, below, limits = append(path, brief(f.path)), append(below, brief(f.below)), append(limits, f.limit)
+		brickMount, clientMount = append(brickMount, f.options), append(clientMount, client)
+	}
+	s.table.add("brick on "+s.actors[0].bricks()[0].node, path...)
+	s.table.add("what it is", below...)
+	s.table.add("what limits it", limits...)
+	s.table.add("its file system", brickMount...)
+	s.table.add("the client's mount", clientMount...)
+	var err error
+	s.proof, err = s.exhibits(ctx)
+	return err
+}
+
+// compare runs fio on all volumes, in turn.
+func (s *story) compare(ctx context.Context) error {
+	b := s.bench
+	var dirs []string
+	fmt.Fprintf(s.out, "\n  fio: %d rounds of %d jobs on each volume in turn, %s each\n", b.rounds, len(b.jobs), b.duration)
+	for _, a := range s.actors {
+		if err := s.working(a.title, func() (string, error) {
+			return "a file of " + size(fioBytes) + " is laid out", layOut(ctx, s.lab, a.dir)
+		}); err != nil {
+			return err
+		}
+		dirs = append(dirs, a.dir)
+	}
+	err := b.all(ctx, dirs, func(round int, left time.Duration) {
+		fmt.Fprintf(s.out, "      round %d of %d is done, about %d s to go\n", round, b.rounds, int(left.Seconds()))
+	})
+	if err != nil {
+		return err
+	}
+	for at, j := range b.jobs {
+		var cells []string
+		for v := range s.actors {
+			cells = append(cells, b.cell(at, v, hand))
+		}
+		s.table.add(j.title, cells...)
+	}
+	return s.removeFiles()
+}
+
+// conclude shows the table and writes the report.
+func (s *story) conclude(ctx context.Context) error {
+	fmt.Fprintf(s.out, "\n%s\n%s\n\n%s\n", s.table.text(), s.bench.verdict(), method(s.options))
+	path, err := s.write(ctx)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	fmt.Fprintf(s.out, "\nThe report, with what lvs, xfs_quota, gluster and df said: %s\n", path)
 	return nil
 }
 
-func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + " s" }
+// tidy removes all that the demo may have made, one after another, whatever of it
+// fails.
+func (s *story) tidy(ctx context.Context) error {
+	fmt.Fprintf(s.out, "\nRemoving the demo's volumes.\n")
+	ours, _ := s.actors[0].side.(*byBricklayer) //nolint:errcheck // newStory made it so
+	var errs []error
+	for _, a := range s.actors {
+		// The program's: to it, no mount is no error, and it detaches a dead one.
+		errs = append(errs, ours.unmount(ctx, a.dir), a.tidy(ctx))
+	}
+	return errors.Join(errs...)
+}
 
 func size(bytes int64) string { return strconv.FormatInt(bytes/mib, 10) + " MiB" }
 
-func pad(s string, width int) string { return fmt.Sprintf("%-*s", width, s) }
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s" }

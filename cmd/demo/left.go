@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"bricklayer.csi/lab"
+)
+
+// emptied bounds how long the agents may take to empty the trash: they do that in
+// the background, after a delete has been answered.
+const emptied = time.Minute
+
+// findLeft lists, on a node, one thing a line that a volume could have left.
+const findLeft = `
+gluster --mode=script volume list 2>/dev/null | grep -v '^No volumes' | sed 's/^/Gluster volume /' || true
+lvs --noheadings -o vg_name,lv_name --separator / | sed 's/^ */LV /'
+grep heketi /etc/fstab | sed 's/^/fstab: /' || true
+grep -o '/var/lib/heketi/mounts/vg_[^ ]*' /proc/self/mounts | sed 's/^/mount /' || true
+for root in /bricks/*; do
+  find "$root"/volumes "$root"/trash "$root"/archive "$root"/tmp "$root/$HAND" -mindepth 1 -maxdepth 1 2>/dev/null || true
+  xfs_quota -x -c 'report -p -n -N -b' "$root" | while read -r project used soft hard rest; do
+    [ "$project" = '#0' ] || [ -z "$project" ] || [ "$used$hard" = 00 ] || echo "$root: quota of project $project"
+  done
+done`
+
+// nothingLeft returns an error where anything of a volume is left: it asks the
+// nodes themselves, and heketi.
+func nothingLeft(ctx context.Context, l *lab.Lab) error {
+	deadline := time.Now().Add(emptied)
+	for {
+		left, err := leftovers(ctx, l)
+		switch {
+		case err != nil:
+			return fmt.Errorf("look for what is left: %w", err)
+		case len(left) == 0:
+			return nil
+		case time.Now().After(deadline):
+			return errors.New("left over after all volumes were deleted:\n  " + strings.Join(left, "\n  "))
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func leftovers(ctx context.Context, l *lab.Lab) ([]string, error) {
+	said, err := everywhere(ctx, l, "HAND="+handVolume+findLeft)
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	for _, n := range l.Nodes() {
+		for line := range strings.Lines(said[n.Name]) {
+			left = append(left, n.Name+": "+strings.TrimSpace(line))
+		}
+	}
+	known, err := l.Heketi(ctx, "volume", "list")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(known)) {
+		if line = strings.TrimSpace(line); line != "" {
+			left = append(left, "heketi: "+line)
+		}
+	}
+	return left, nil
+}
+
+// pause waits unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
