@@ -3,6 +3,7 @@
 package csi
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/mount"
@@ -24,14 +26,29 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 // the test ends nothing of it may be left on any node.
 func newLabDriver(t *testing.T) *driver {
 	t.Helper()
-	d := &driver{log: &logBuffer{}, backend: labtest.Backend(t)}
+	backend := labtest.Backend(t)
+	pools := lifecycletest.OnePool{Pool: backend.Pool, Name: volume.Plain, Backing: backend}
+	return newLabDriverOver(t, pools, labtest.Leftovers)
+}
+
+// newHeketiDriver is the same over the lab's heketi, for classes with lvm "true".
+func newHeketiDriver(t *testing.T, config heketi.Config) *driver {
+	t.Helper()
+	backend := labtest.NewHeketi(t, config)
+	pools := lifecycletest.OnePool{Pool: backend.Pool, Name: volume.Heketi, Backing: backend, HeketiURL: config.URL}
+	return newLabDriverOver(t, pools, labtest.HeketiLeftovers)
+}
+
+func newLabDriverOver(t *testing.T, pools lifecycletest.OnePool, leftovers func(context.Context) ([]string, error)) *driver {
+	t.Helper()
+	d := &driver{log: &logBuffer{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(d.log.String())
 		}
 	})
 	t.Cleanup(func() {
-		if left, err := labtest.Leftovers(testContext(t)); err != nil || len(left) > 0 {
+		if left, err := leftovers(testContext(t)); err != nil || len(left) > 0 {
 			t.Errorf("left on the nodes: %v\n%s", err, strings.Join(left, "\n"))
 		}
 	})
@@ -40,7 +57,7 @@ func newLabDriver(t *testing.T) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.serve(t, NewController(lifecycletest.OnePool{Pool: d.backend.Pool, Name: volume.Plain, Backing: d.backend}.Service(), log), mounts, log)
+	d.serve(t, NewController(pools.Service(), log), mounts, log)
 	return d
 }
 

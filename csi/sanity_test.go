@@ -30,19 +30,21 @@ var sanitySkips = map[string]string{
 }
 
 // runSanity runs the whole of csi-sanity, once per test binary (ginkgo allows
-// one suite), and fails where a spec was skipped for any other reason. It
-// returns the directory below which volumes were mounted.
-func runSanity(t *testing.T, endpoint string, size int64) (dir string) {
+// one suite), on volumes of those parameters, and fails where a spec was skipped
+// for any other reason. It returns the directory below which volumes were mounted.
+func runSanity(t *testing.T, endpoint string, size int64, backend volume.BackendName, parameters map[string]string) (dir string) {
 	t.Helper()
 	config := sanity.NewTestConfig()
 	dir = t.TempDir()
 	config.TargetPath, config.StagingPath = dir+"/mount", dir+"/staging"
 	config.Address = endpoint
 	config.TestVolumeSize, config.TestVolumeExpandSize = size, 2*size
-	config.IDGen = handles{}
+	config.TestVolumeParameters = parameters
+	config.IDGen = handles{backend: backend}
 	ginkgo.ReportAfterSuite("skips", func(r ginkgo.Report) {
 		for _, spec := range r.SpecReports {
-			if spec.State != types.SpecStateSkipped {
+			left := len(r.SuiteConfig.FocusStrings) > 0 && spec.Failure.Message == "" // by -ginkgo.focus
+			if spec.State != types.SpecStateSkipped || left {
 				continue
 			}
 			because, reasoned := sanitySkips[spec.Failure.Message]
@@ -60,8 +62,11 @@ func runSanity(t *testing.T, endpoint string, size int64) (dir string) {
 }
 
 // handles generates IDs that look like ours but name nothing.
-type handles struct{ sanity.DefaultIDGenerator }
+type handles struct {
+	sanity.DefaultIDGenerator
+	backend volume.BackendName
+}
 
-func (handles) GenerateUniqueValidVolumeID() string {
-	return volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "none-" + uuid.NewString()[:8]}.String()
+func (h handles) GenerateUniqueValidVolumeID() string {
+	return volume.Handle{Backend: h.backend, Pool: "lab", Name: "none-" + uuid.NewString()[:8]}.String()
 }

@@ -4,9 +4,7 @@ package heketi_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,25 +44,7 @@ func long(t *testing.T) {
 // with the lab's agents where gluster is set.
 func newBackend(t testing.TB, gluster bool) *heketi.Backend {
 	t.Helper()
-	l := lab.Current()
-	if err := l.EnsureHeketi(labContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	c := heketi.Config{Pool: labtest.PoolName, URL: l.HeketiURL(), User: "admin", Key: heketi.FileKey(l.HeketiKeyFile())}
-	if gluster {
-		config := labtest.Config(t)
-		c.ClientNetworks = config.ClientNetworks
-		agents := heketi.AnyOf{}
-		for _, n := range config.Nodes {
-			agents = append(agents, n.Agent)
-		}
-		c.Gluster = agents
-	}
-	b, err := heketi.New(c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return labtest.Heketi(t, gluster)
 }
 
 func TestBackendSuiteInTheLab(t *testing.T) {
@@ -73,101 +53,14 @@ func TestBackendSuiteInTheLab(t *testing.T) {
 		return volumetest.Fixture{
 			Backend: newBackend(t, true), Second: newBackend(t, false), Pool: labtest.PoolName, LVM: true,
 			Types: []string{"replicate:3", "disperse:2:1", "none"},
-			Unit:  volume.GiB, Timeout: callTime, Leftovers: leftovers,
+			Unit:  volume.GiB, Timeout: callTime, Leftovers: labtest.HeketiLeftovers,
 		}
 	})
 }
 
-// look lists, on a node, one thing a line that belongs to a volume of heketi's.
-const look = `
-lvs --noheadings -o lv_name 2>/dev/null | sed 's/^ */lv /'
-awk '/heketi/ {print "fstab " $2}' /etc/fstab
-awk '/heketi/ {print "mount " $2}' /proc/mounts
-gluster volume list 2>/dev/null | grep -v 'No volumes' | sed 's/^/volume /'
-ls -d /var/lib/heketi/mounts/*/* 2>/dev/null | sed 's/^/directory /'
-true`
-
-// leftovers lists what belongs to a volume, on the nodes and in heketi's
-// database. What heketi still works on is waited for.
-func leftovers(ctx context.Context) ([]string, error) {
-	l := lab.Current()
-	left, err := dumped(ctx, func(ctx context.Context) ([]byte, error) { return l.Heketi(ctx, "db", "dump") })
-	if err != nil {
-		return left, err
-	}
-	for _, n := range l.Nodes() {
-		out, err := l.Exec(ctx, n.Name, "sh", "-c", look)
-		if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(string(out)) {
-			left = append(left, n.Name+" "+strings.TrimSpace(line))
-		}
-	}
-	return left, nil
-}
-
-// dumped lists what heketi's own dump shows, once heketi is at work on nothing.
-func dumped(ctx context.Context, dump func(context.Context) ([]byte, error)) ([]string, error) {
-	for {
-		out, err := dump(ctx)
-		if err != nil {
-			return nil, err
-		}
-		left, busy, err := inDump(out)
-		if err != nil || !busy {
-			return left, err
-		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return left, ctx.Err()
-		}
-	}
-}
-
-// inDump lists what a dump shows, and whether heketi is at work.
-func inDump(out []byte) (left []string, busy bool, err error) {
-	var db struct {
-		Volumes map[string]struct{ Info struct{ Name string } } `json:"volumeentries"`
-		Bricks  map[string]any                                  `json:"brickentries"`
-		Devices map[string]struct {
-			Info struct{ Storage struct{ Used int64 } }
-		} `json:"deviceentries"`
-		Operations map[string]struct{ Status string } `json:"pendingoperations"`
-	}
-	if err := json.Unmarshal(out, &db); err != nil {
-		return nil, false, err
-	}
-	for id, v := range db.Volumes {
-		left = append(left, "heketi volume "+id+" "+v.Info.Name)
-	}
-	for id := range db.Bricks {
-		left = append(left, "heketi brick "+id)
-	}
-	for id, d := range db.Devices {
-		if d.Info.Storage.Used != 0 {
-			left = append(left, fmt.Sprintf("heketi device %s used=%d", id, d.Info.Storage.Used))
-		}
-	}
-	for id, o := range db.Operations {
-		left = append(left, "heketi operation "+id+" "+o.Status)
-		busy = busy || o.Status == ""
-	}
-	return left, busy, nil
-}
-
 func checkEmpty(t testing.TB) {
 	t.Helper()
-	left, err := leftovers(labContext(t))
-	if err != nil {
-		t.Fatalf("look for leftovers: %v", err)
-	}
-	if len(left) > 0 {
-		t.Errorf("left over:\n%s", strings.Join(left, "\n"))
-	}
+	labtest.CheckHeketiEmpty(t)
 }
 
 func testSpec(t testing.TB, name string, parameters ...string) volume.Spec {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/heketi"
+	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/volume"
 	"bricklayer.csi/internal/volume/volumetest"
 	"bricklayer.csi/lab"
@@ -44,7 +45,7 @@ func TestBackendSuiteOnHeketiWithoutNodes(t *testing.T) {
 			Types: []string{"replicate:3", "replicate:2", "disperse:2:1", "disperse:4:2", "none"},
 			Unit:  volume.GiB, Timeout: 20 * time.Second,
 			Leftovers: func(ctx context.Context) ([]string, error) {
-				return dumped(ctx, func(ctx context.Context) ([]byte, error) {
+				return labtest.HeketiDumped(ctx, func(ctx context.Context) ([]byte, error) {
 					return exec.CommandContext(ctx, cli[1], append(cli[2:], "db", "dump")...).Output()
 				})
 			},
