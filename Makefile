@@ -120,7 +120,7 @@ lab-down: ## Take that lab down (LAB=name)
 	$(LAB_GO) down --name $(LAB)
 
 .PHONY: demo
-demo: ## Show a plain volume from create to delete on a lab of its own, beside bare gluster (root)
+demo: ## Show the same volume with lvm false and true and made by hand, side by side, on a lab of its own (root)
 	$(GO) run ./cmd/demo
 
 .PHONY: image

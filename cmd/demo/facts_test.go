@@ -49,7 +49,7 @@ func TestParseTools(t *testing.T) {
 	if d := cmp.Diff([]string{"brick_1", "vg_1", "1024.00m", ""}, lv); err != nil || d != "" {
 		t.Errorf("%v\n%s", err, d)
 	}
-	for _, bad := range []string{"", "a|b", "a|b|c|d|e", "a|b|c|d\na|b|c|d"} {
+	for _, bad := range []string{"", "a|b", "a|b|c|d|e", "a|b|c|d\ne|f|g|h"} {
 		if lv, err := parseLVS(bad, 4); err == nil {
 			t.Errorf("%q: %v, want an error", bad, lv)
 		}

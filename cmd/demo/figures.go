@@ -47,9 +47,9 @@ func short(v float64) string {
 // cancels.
 func ratios(ours, theirs []float64) []float64 {
 	all := make([]float64, 0, len(ours))
-	for i := range min(len(ours), len(theirs)) {
-		if theirs[i] > 0 {
-			all = append(all, ours[i]/theirs[i])
+	for i, v := range ours {
+		if i < len(theirs) && theirs[i] > 0 {
+			all = append(all, v/theirs[i])
 		}
 	}
 	return all

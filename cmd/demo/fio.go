@@ -41,15 +41,18 @@ func jobs() []job {
 	return []job{
 		{
 			"randwrite", "fio: 4k random write, fsync after each", "write",
-			[]string{"--rw=randwrite", "--bs=4k", "--fsync=1"}, "IOPS", iops,
+			[]string{"--rw=randwrite", "--bs=4k", "--fsync=1"},
+			"IOPS", iops,
 		},
 		{
 			"seqwrite", "fio: 1M sequential write, fsync every 16", "write",
-			[]string{"--rw=write", "--bs=1M", "--fsync=16"}, "MiB/s", mibPerSec,
+			[]string{"--rw=write", "--bs=1M", "--fsync=16"},
+			"MiB/s", mibPerSec,
 		},
 		{
 			"randread", "fio: 4k random read, O_DIRECT", "read",
-			[]string{"--rw=randread", "--bs=4k", "--direct=1"}, "IOPS", iops,
+			[]string{"--rw=randread", "--bs=4k", "--direct=1"},
+			"IOPS", iops,
 		},
 	}
 }
@@ -131,8 +134,8 @@ func (b *bench) all(ctx context.Context, dirs []string, told func(round int, lef
 				return err
 			}
 		}
-		done := time.Duration(round + 1)
-		told(round+1, time.Since(begun)/done*(time.Duration(b.rounds)-done))
+		aRound := time.Since(begun).Seconds() / float64(round+1)
+		told(round+1, time.Duration(aRound*float64(b.rounds-round-1)*float64(time.Second)))
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ func TestParseFioRefuses(t *testing.T) {
 		return strings.Replace(good, old, text, 1)
 	}
 	before, write, _ := strings.Cut(good, `"write" : {`)
+	beforeRead, _, _ := strings.Cut(before, `"read" :`)
 	inWrite := func(old, text string) string {
 		t.Helper()
 		if !strings.Contains(write, old) {
@@ -74,7 +75,7 @@ func TestParseFioRefuses(t *testing.T) {
 		"a job that failed":   {swap(`"error" : 0`, `"error" : 28`), "jobs[0].error: 28: want 0"},
 		"no error":            {swap(`"error" : 0,`, ""), "jobs[0].error is missing"},
 		"no reads":            {swap(`"read" : {`, `"mixed" : {`), "jobs[0].read is missing"},
-		"reads that are one":  {strings.Replace(good, before[strings.Index(before, `"read" :`):], `"read" : 1, `, 1), "jobs[0].read: it is no JSON object"},
+		"reads that are one":  {beforeRead + `"read" : 1, "write" : {` + write, "jobs[0].read: it is no JSON object"},
 		"it read as well":     {swap(`"total_ios" : 0`, `"total_ios" : 7`), "jobs[0].read.total_ios: 7: want 0"},
 		"no iops":             {inWrite(`"iops" :`, `"iops_mean" :`), "jobs[0].write.iops is missing"},
 		"iops null":           {inWrite(`"iops" : `, `"iops" : null, "bw_dev" : `), "jobs[0].write.iops: null: want a number"},

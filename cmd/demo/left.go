@@ -22,9 +22,8 @@ grep heketi /etc/fstab | sed 's/^/fstab: /' || true
 grep -o '/var/lib/heketi/mounts/vg_[^ ]*' /proc/self/mounts | sed 's/^/mount /' || true
 for root in /bricks/*; do
   find "$root"/volumes "$root"/trash "$root"/archive "$root"/tmp "$root/$HAND" -mindepth 1 -maxdepth 1 2>/dev/null || true
-  xfs_quota -x -c 'report -p -n -N -b' "$root" | while read -r project used soft hard rest; do
-    [ "$project" = '#0' ] || [ -z "$project" ] || [ "$used$hard" = 00 ] || echo "$root: quota of project $project"
-  done
+  xfs_quota -x -c 'report -p -n -N -b' "$root" |
+    awk -v root="$root" '$1 != "" && $1 != "#0" && ($2 > 0 || $4 > 0) { print root ": quota of project " $1 }'
 done`
 
 // nothingLeft returns an error where anything of a volume is left: it asks the

@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// downWithin bounds the removal of the lab, which happens also after Ctrl-C.
-	downWithin = 2 * time.Minute
+	// cleanWithin bounds the removal of the lab, or of the volumes, which happens
+	// also after Ctrl-C.
+	cleanWithin = 5 * time.Minute
 	// exitInterrupted is what a shell expects of a program that Ctrl-C ended.
 	exitInterrupted = 130
 )
@@ -117,7 +118,7 @@ func demo(ctx context.Context, w io.Writer, o options) (err error) {
 
 // afterwards does what must be done also when ctx has ended.
 func afterwards(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
 	defer cancel()
 	return do(ctx)
 }

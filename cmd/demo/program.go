@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"bricklayer.csi/lab"
 )
@@ -87,8 +89,22 @@ func (b *byBricklayer) remove(ctx context.Context) error {
 	return err
 }
 
-// tidy is remove: a volume that is not there is no error.
-func (b *byBricklayer) tidy(ctx context.Context) error { return b.remove(ctx) }
+// exitLater is the program's exit code for what may be repeated.
+const exitLater = 5
+
+// tidy is remove, repeated as long as something else still works on the volume,
+// such as a create that was interrupted. A volume that is not there is no error.
+func (b *byBricklayer) tidy(ctx context.Context) error {
+	for {
+		err := b.remove(ctx)
+		if failed, ok := errors.AsType[*lab.ExitError](err); !ok || failed.Code != exitLater {
+			return err
+		}
+		if waitErr := pause(ctx, time.Second); waitErr != nil {
+			return err
+		}
+	}
+}
 
 // brick is one brick of a volume, and the node that it lies on.
 type brick struct{ node, path string }
@@ -96,7 +112,7 @@ type brick struct{ node, path string }
 // parseBricks reads ADDRESS:PATH, as Gluster writes bricks.
 func parseBricks(nodes []lab.Node, all []string) ([]brick, error) {
 	if len(all) == 0 {
-		return nil, fmt.Errorf("the volume has no bricks")
+		return nil, errors.New("the volume has no bricks")
 	}
 	bricks := make([]brick, 0, len(all))
 	for _, text := range all {

@@ -59,6 +59,8 @@ type story struct {
 	out     io.Writer
 	options options
 	actors  []*actor
+	// unmount is the program's: to it, no mount is no error, and it detaches a dead one.
+	unmount func(ctx context.Context, dir string) error
 	table   table
 	bench   *bench
 	// proof is what the tools said while all volumes were there.
@@ -76,8 +78,9 @@ func newStory(l *lab.Lab, out io.Writer, o options) (*story, error) {
 	ours := func(lvm, backend, name string) *byBricklayer {
 		return &byBricklayer{lab: l, program: program, name: name, handle: "bl1." + backend + ".lab." + name, lvm: lvm}
 	}
-	s := &story{lab: l, out: out, options: o, actors: []*actor{
-		{side: ours("false", "plain", plainVolume), title: `lvm: "false"`},
+	plain := ours("false", "plain", plainVolume)
+	s := &story{lab: l, out: out, options: o, unmount: plain.unmount, actors: []*actor{
+		{side: plain, title: `lvm: "false"`},
 		{side: ours("true", "heketi", heketiVolume), title: `lvm: "true"`, spreads: true},
 		{side: &byHand{lab: l, name: handVolume}, title: "by hand"},
 	}}
@@ -189,11 +192,9 @@ func (s *story) conclude(ctx context.Context) error {
 // fails.
 func (s *story) tidy(ctx context.Context) error {
 	fmt.Fprintf(s.out, "\nRemoving the demo's volumes.\n")
-	ours, _ := s.actors[0].side.(*byBricklayer) //nolint:errcheck // newStory made it so
 	var errs []error
 	for _, a := range s.actors {
-		// The program's: to it, no mount is no error, and it detaches a dead one.
-		errs = append(errs, ours.unmount(ctx, a.dir), a.tidy(ctx))
+		errs = append(errs, s.unmount(ctx, a.dir), a.tidy(ctx))
 	}
 	return errors.Join(errs...)
 }
