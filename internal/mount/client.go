@@ -194,7 +194,7 @@ func (l *Linux) start(ctx context.Context, args []string, target string) (*clien
 	c := &client{cancel: cancel, done: make(chan struct{}), output: output}
 	go func() {
 		c.err = cmd.Wait()
-		l.opts.Log.InfoContext(life, "a Gluster client has ended", "target", target, "pid", cmd.Process.Pid, "result", cmd.ProcessState.String())
+		l.ended(life, target, cmd.Process.Pid, cmd.ProcessState.String())
 		cancel()
 		close(c.done)
 	}()
@@ -230,6 +230,7 @@ func (l *Linux) await(ctx context.Context, c *client, name, target string) error
 			return err
 		}
 		if m, mounted := At(table, target); mounted && m.Volume() == name {
+			l.ends.forget(m.Device)
 			return l.firstAnswer(ctx, c, target)
 		}
 		select {

@@ -14,6 +14,16 @@ type Flags struct {
 	ReadOnly bool
 	client   []string // arguments of the client
 	kernel   []string // options of the kernel's mount
+	given    []string // what ParseFlags read
+}
+
+// Strings returns what ParseFlags reads as these flags.
+func (f Flags) Strings() []string {
+	given := slices.Clone(f.given)
+	if f.ReadOnly && !slices.Contains(given, "ro") {
+		given = append(given, "ro")
+	}
+	return given
 }
 
 // flag is one mount flag that a class may set: its name, why it is allowed, and
@@ -80,7 +90,7 @@ var flagList = []flag{
 // first that is not in the list, has a bad value or comes twice is refused
 // with a *volume.FieldError that has the list.
 func ParseFlags(given []string) (Flags, error) {
-	var f Flags
+	f := Flags{given: slices.Clone(given)}
 	seen := map[string]bool{}
 	for _, text := range given {
 		name, value, hasValue := strings.Cut(text, "=")

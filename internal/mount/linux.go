@@ -45,6 +45,7 @@ const (
 type Linux struct {
 	opts  Options
 	probe probes
+	ends  ends
 }
 
 // New returns a mounter of this host; it changes nothing yet.

@@ -22,20 +22,8 @@ func (l *Linux) Usage(ctx context.Context, target string) (Usage, error) {
 	switch {
 	case err == nil:
 		return usage, nil
-	case errors.Is(err, unix.ECONNABORTED): // the kernel has given the client up
-		return Usage{}, &volume.Error{Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: ErrStale}
-	case errors.Is(err, unix.ENOTCONN):
-		// The kernel says the same for a client that is gone and for one that
-		// reaches no brick; the second must not be replaced.
-		table, tableErr := l.Mounts(ctx)
-		if tableErr != nil {
-			return Usage{}, tableErr
-		}
-		err = ErrStale
-		if clientRuns(table, target) {
-			err = ErrDisconnected
-		}
-		return Usage{}, &volume.Error{Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: err}
+	case errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.ENOTCONN):
+		return Usage{}, l.disconnected(ctx, target, err)
 	case errors.Is(err, unix.ENOENT):
 		return Usage{}, &volume.Error{Kind: volume.NotFound, Op: "ask for the space", On: target, Err: err}
 	case ctx.Err() != nil:
@@ -45,6 +33,23 @@ func (l *Linux) Usage(ctx context.Context, target string) (Usage, error) {
 		}
 	}
 	return Usage{}, &volume.Error{Kind: volume.Internal, Op: "ask for the space", On: target, Err: err}
+}
+
+// disconnected says what it means that the kernel calls a mount not connected.
+// It says the same for a client that is gone and for one that reaches no brick;
+// the second must not be replaced.
+func (l *Linux) disconnected(ctx context.Context, target string, answer error) error {
+	table, err := l.Mounts(ctx)
+	if err != nil {
+		return err
+	}
+	given := errors.Is(answer, unix.ECONNABORTED) // the kernel has given the client up
+	fault := ErrDisconnected
+	if given || !clientRuns(table, target) {
+		m, _ := At(table, target)
+		fault = l.ends.explain(m.Device)
+	}
+	return &volume.Error{Kind: volume.Unavailable, Op: "ask for the space", On: target, Err: fault}
 }
 
 // probes runs statfs in the background, at most one a target: a call into a
