@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -79,7 +78,7 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csipb.CreateVolumeRe
 // nothing, so there is nothing to delete.
 func (c *Controller) DeleteVolume(ctx context.Context, req *csipb.DeleteVolumeRequest) (*csipb.DeleteVolumeResponse, error) {
 	h, err := volume.ParseHandle(req.GetVolumeId())
-	if volume.Is(err, volume.NotFound) && !looksOurs(req.GetVolumeId()) {
+	if volume.Is(err, volume.NotFound) && !volume.LooksLikeHandle(req.GetVolumeId()) {
 		c.log.WarnContext(ctx, "nothing to delete: the ID is none of ours", "reason", err)
 		return &csipb.DeleteVolumeResponse{}, nil
 	}
@@ -90,12 +89,6 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csipb.DeleteVolumeRe
 		return nil, err
 	}
 	return &csipb.DeleteVolumeResponse{}, nil
-}
-
-// looksOurs reports whether an ID that does not parse may yet be a handle of
-// another version: to say that it is deleted would lose the volume.
-func looksOurs(id string) bool {
-	return strings.HasPrefix(id, "bl") && strings.Count(id, ".") >= 3
 }
 
 // ControllerGetVolume returns one volume. It is published nowhere as far as a
@@ -253,7 +246,7 @@ func confirmContext(v volume.Volume, given map[string]string) error {
 	if _, err := fromContext(v.Handle, own); err != nil {
 		return err
 	}
-	if gid, want := own[contextGID], toContext(v)[contextGID]; gid != want {
+	if gid, want := own[volume.ContextGID], v.Context()[volume.ContextGID]; gid != want {
 		return volume.NewFieldError("volume_context.gid", gid, want)
 	}
 	return nil

@@ -11,23 +11,8 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-// The keys of a volume context: all that a worker node needs to mount a volume.
-const (
-	contextServers = "servers" // hosts that serve the volume file, separated by commas
-	contextVolume  = "volume"  // the Gluster volume's name
-	contextGID     = "gid"     // the group that owns the volume's root
-)
-
 // foreignPrefixes open the keys that kubelet and external-provisioner add.
 var foreignPrefixes = []string{"csi.storage.k8s.io/", "storage.kubernetes.io/"}
-
-func toContext(v volume.Volume) map[string]string {
-	return map[string]string{
-		contextServers: strings.Join(v.Servers, ","),
-		contextVolume:  v.Handle.Name,
-		contextGID:     strconv.Itoa(v.GID),
-	}
-}
 
 // ownContext returns a context without the keys that are not ours.
 func ownContext(given map[string]string) map[string]string {
@@ -48,18 +33,18 @@ func ownContext(given map[string]string) map[string]string {
 func fromContext(h volume.Handle, given map[string]string) (mount.Source, error) {
 	own := ownContext(given)
 	for key := range own {
-		if key != contextServers && key != contextVolume && key != contextGID {
+		if key != volume.ContextServers && key != volume.ContextVolume && key != volume.ContextGID {
 			return mount.Source{}, volume.NewFieldError("volume_context", key, "servers, volume and gid")
 		}
 	}
-	src, err := mount.NewSource(own[contextServers], own[contextVolume])
+	src, err := mount.NewSource(own[volume.ContextServers], own[volume.ContextVolume])
 	if err != nil {
 		return mount.Source{}, err
 	}
 	if src.Volume != h.Name {
 		return mount.Source{}, volume.NewFieldError("volume_context.volume", src.Volume, h.Name+", as the volume ID says")
 	}
-	if gid, said := own[contextGID]; said {
+	if gid, said := own[volume.ContextGID]; said {
 		if n, err := strconv.ParseUint(gid, 10, 31); err != nil || gid != strconv.FormatUint(n, 10) {
 			return mount.Source{}, volume.NewFieldError("volume_context.gid", gid, "a group ID from 0 to 2147483647")
 		}
@@ -68,7 +53,7 @@ func fromContext(h volume.Handle, given map[string]string) (mount.Source, error)
 }
 
 func toVolume(v volume.Volume) *csipb.Volume {
-	return &csipb.Volume{VolumeId: v.Handle.String(), CapacityBytes: int64(v.Size), VolumeContext: toContext(v)}
+	return &csipb.Volume{VolumeId: v.Handle.String(), CapacityBytes: int64(v.Size), VolumeContext: v.Context()}
 }
 
 // healthOf says how bad each kind of problem is to those who use the volume.

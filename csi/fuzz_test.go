@@ -30,7 +30,7 @@ func FuzzContext(f *testing.F) {
 	f.Add("-o", "../v", "-1", "log-file")
 	h := volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "v"}
 	f.Fuzz(func(t *testing.T, servers, name, gid, key string) {
-		src, err := fromContext(h, map[string]string{contextServers: servers, contextVolume: name, contextGID: gid, key: "x"})
+		src, err := fromContext(h, map[string]string{volume.ContextServers: servers, volume.ContextVolume: name, volume.ContextGID: gid, key: "x"})
 		if err != nil {
 			return
 		}
