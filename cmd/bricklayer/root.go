@@ -19,7 +19,7 @@ func newRoot(env environment) *cobra.Command {
 		newNode(env),
 		newAgent(env),
 		newCerts(),
-		newPool(),
+		newPool(env),
 		newVolume(env),
 		newOrphans(env),
 		newVersion(),

@@ -3,6 +3,8 @@ package heketi
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
@@ -11,6 +13,9 @@ import (
 // Cluster is what the backend asks of Gluster itself, past heketi, where the
 // pool has agents. It stops and deletes a volume only where heketi cannot.
 type Cluster interface {
+	// Peers returns all peers, the one that answers among them. It is an error
+	// where those that answer do not agree on who they are.
+	Peers(ctx context.Context) ([]gluster.Peer, error)
 	Volumes(ctx context.Context) ([]gluster.Volume, error)
 	Volume(ctx context.Context, name string) (gluster.Volume, error)
 	VolumeStatus(ctx context.Context, name string) ([]gluster.BrickStatus, error)
@@ -22,6 +27,43 @@ type Cluster interface {
 // AnyOf is a Cluster of which any node will do: they are asked in turn until
 // one is not unavailable.
 type AnyOf []Cluster
+
+// Peers implements Cluster. Here all nodes are asked: each one calls itself
+// localhost, and a glusterd that has lost its configuration knows no peers and
+// would say that there are no volumes.
+func (a AnyOf) Peers(ctx context.Context) ([]gluster.Peer, error) {
+	var (
+		all   []gluster.Peer
+		first map[string]bool
+		errs  []error
+	)
+	for _, c := range a {
+		peers, err := c.Peers(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		known := map[string]bool{}
+		for _, p := range peers {
+			known[p.UUID] = true
+		}
+		if first == nil {
+			first = known
+		}
+		if !maps.Equal(first, known) {
+			return nil, &volume.Error{
+				Kind: volume.Precondition, Op: "list peers", On: "the pool's storage nodes",
+				Err:  fmt.Errorf("they are not one Gluster cluster: one knows %d peers, another %d, and not the same", len(first), len(known)),
+				Next: "compare gluster pool list on all of them, and mend it",
+			}
+		}
+		all = append(all, peers...)
+	}
+	if first == nil {
+		return nil, &volume.Error{Kind: volume.Unavailable, Op: "list peers", Err: errors.Join(append(errs, errors.New("no agent of the pool answers"))...)}
+	}
+	return all, nil
+}
 
 // Volumes implements Cluster.
 func (a AnyOf) Volumes(ctx context.Context) ([]gluster.Volume, error) {

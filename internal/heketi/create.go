@@ -183,6 +183,9 @@ func (b *Backend) adopt(ctx context.Context, spec volume.Spec, v volume.Volume) 
 	case err != nil:
 		return refuse(volume.Unavailable, fmt.Errorf("heketi has it, and Gluster does not tell whether it runs: %w", err), "bring an agent of the pool back")
 	case !ok:
+		if err := b.apart(ctx, "create volume", v); err != nil {
+			return err
+		}
 		return refuse(volume.Exists, errors.New("heketi lists it, but Gluster has no such volume: heketi's database is older than its deletion"),
 			"delete it, which removes it from heketi too")
 	case info.Status != gluster.StatusStarted:

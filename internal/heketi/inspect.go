@@ -61,11 +61,16 @@ func (b *Backend) Inspect(ctx context.Context) (Report, error) {
 	return r, nil
 }
 
-func (b *Backend) inspectClusters(v *view, r *Report) {
-	ids := b.ClusterIDs
-	if len(ids) == 0 {
-		ids = slices.Sorted(maps.Keys(v.Clusters))
+// poolClusters returns the IDs of the pool's clusters.
+func (b *Backend) poolClusters(v *view) []string {
+	if len(b.ClusterIDs) > 0 {
+		return b.ClusterIDs
 	}
+	return slices.Sorted(maps.Keys(v.Clusters))
+}
+
+func (b *Backend) inspectClusters(v *view, r *Report) {
+	ids := b.poolClusters(v)
 	if len(ids) == 0 {
 		r.bad("load a topology into heketi: heketi-cli topology load", "heketi has no cluster")
 	}
@@ -113,6 +118,20 @@ func (v *view) inspectNodes(cluster string, r *Report) {
 	}
 	if usable == 0 {
 		r.bad("add devices, or enable those that there are", "cluster %s has no device that takes bricks", cluster)
+		return
+	}
+	v.inspectRoom(cluster, r)
+}
+
+// inspectRoom reports a cluster that has no room for the smallest volume.
+func (v *view) inspectRoom(cluster string, r *Report) {
+	fits := func(t volume.Type) bool { return v.largest(cluster, volume.Parameters{Type: t}, freeNow) > 0 }
+	switch {
+	case !fits(volume.Type{Durability: volume.None}):
+		r.bad(addRoom, "cluster %s has no room for a single brick of %s", cluster, minBrick)
+	case !fits(volume.Type{Durability: volume.Replicate, Replicas: 3}):
+		r.warn("add devices to more nodes, or use classes with another volumetype",
+			"cluster %s has no room for a volume of %s in three copies (replicate:3, the default): fewer than three of its nodes are online with that much free", cluster, minBrick)
 	}
 }
 
@@ -137,19 +156,7 @@ func inspectOperations(v *view, r *Report) {
 
 // compare looks for volumes of this pool that only one of heketi and Gluster has.
 func (b *Backend) compare(ctx context.Context, v *view, r *Report) {
-	ours := map[string]bool{} // by name; those that are half made are not compared
-	half := map[string]bool{}
-	for _, e := range v.Volumes {
-		m, ok := readMarks(e.GlusterVolumeOptions)
-		if !ok || m.handle.Pool != b.Pool || m.handle.Backend != volume.Heketi {
-			continue
-		}
-		if e.Pending.ID != "" {
-			half[e.Info.Name] = true
-			continue
-		}
-		ours[e.Info.Name] = true
-	}
+	ours, _ := b.marked(v)
 	r.Volumes = len(ours)
 	if b.Gluster == nil {
 		return
@@ -159,15 +166,60 @@ func (b *Backend) compare(ctx context.Context, v *view, r *Report) {
 		r.warn("bring an agent of the pool back", "whether heketi's database and Gluster agree cannot be told: %v", err)
 		return
 	}
+	together := b.checkTogether(ctx, v, all, r)
+	if len(together) == 0 {
+		return
+	}
+	// What was made or deleted between the two answers looks like a difference;
+	// of that, a second look at heketi shows the other side.
+	l, err := b.poolLogin(ctx)
+	if err == nil {
+		v, err = b.look(ctx, l, 0)
+	}
+	if err != nil {
+		r.warn(seeLog, "whether heketi's database and Gluster agree cannot be told: %v", err)
+		return
+	}
+	now, half := b.marked(v)
 	for _, info := range all {
 		h, err := volume.ParseHandle(info.Options[mark.Handle])
 		mine := err == nil && h.Pool == b.Pool && h.Backend == volume.Heketi && h.Name == info.Name
-		if mine && !ours[info.Name] && !half[info.Name] {
-			r.bad("restore heketi's database from a newer copy", "volume %s is in Gluster, and heketi does not know it: heketi's database was put back to an older one", info.Name)
+		if _, known := now[info.Name]; mine && !known && !half[info.Name] {
+			r.bad("restore heketi's database from a newer copy; until then its data are safe and it cannot be changed",
+				"volume %s is in Gluster, and heketi does not know it: heketi's database was put back to an older one", info.Name)
 		}
 		delete(ours, info.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
-		r.bad("delete it, which removes it from heketi too", "volume %s is in heketi, and Gluster has none of this name", name)
+		e, still := now[name]
+		if !still || !together[e.Info.Cluster] {
+			continue
+		}
+		h := volume.Handle{Backend: volume.Heketi, Pool: b.Pool, Name: name}
+		hosts := brickHosts(v.describe(h, found{id: e.Info.Id, entry: e}).Bricks)
+		if strangers, err := b.strangers(ctx, hosts, all); err != nil || len(strangers) > 0 {
+			continue // the nodes that could tell are reported already
+		}
+		r.bad("bricklayer orphans shows it; if nobody needs it: bricklayer volume delete "+h.String()+", which removes it from heketi and its bricks from the nodes",
+			"volume %s is in heketi, and Gluster has none of this name", name)
 	}
+}
+
+// marked returns the pool's own volumes in heketi that are whole, and the names
+// of those that are half made or half deleted.
+func (b *Backend) marked(v *view) (whole map[string]volumeEntry, half map[string]bool) {
+	whole, half = map[string]volumeEntry{}, map[string]bool{}
+	for id, e := range v.Volumes {
+		m, ok := readMarks(e.GlusterVolumeOptions)
+		if !ok || m.handle.Pool != b.Pool || m.handle.Backend != volume.Heketi || m.handle.Name != e.Info.Name {
+			continue
+		}
+		if e.Pending.ID != "" {
+			half[e.Info.Name] = true
+			continue
+		}
+		e.Info.Id = id
+		whole[e.Info.Name] = e
+	}
+	return whole, half
 }

@@ -39,6 +39,8 @@ type heketiNode struct {
 	*heketitest.Gluster
 }
 
+func (n heketiNode) Peers(ctx context.Context) ([]gluster.Peer, error) { return n.Node.Peers(ctx) }
+
 func (n heketiNode) Volumes(ctx context.Context) ([]gluster.Volume, error) {
 	return n.Gluster.Volumes(ctx)
 }

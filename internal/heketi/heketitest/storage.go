@@ -101,8 +101,28 @@ type Gluster struct {
 	s *Server
 	// Err, where it is set, is the answer to everything.
 	Err error
+	// Strange has the cluster be another one than that below heketi.
+	Strange bool
 	// Down are bricks (HOST:PATH prefixes) that do not run.
 	Down []string
+}
+
+// Peers returns the hosts of heketi's clusters; the first one answers.
+func (g *Gluster) Peers(context.Context) ([]gluster.Peer, error) {
+	if g.Err != nil {
+		return nil, g.Err
+	}
+	var peers []gluster.Peer
+	for _, c := range g.s.config.Clusters {
+		for _, n := range c.Nodes {
+			host := n.Host
+			if g.Strange {
+				host = "strange-" + host
+			}
+			peers = append(peers, gluster.Peer{UUID: host, Hostname: host, Names: []string{host}, Connected: true})
+		}
+	}
+	return peers, nil
 }
 
 // Volume returns one volume as gluster volume info has it.
@@ -113,7 +133,7 @@ func (g *Gluster) Volume(_ context.Context, name string) (gluster.Volume, error)
 	switch {
 	case g.Err != nil:
 		return gluster.Volume{}, g.Err
-	case v == nil:
+	case v == nil || g.Strange:
 		return gluster.Volume{}, &gluster.Error{Reason: gluster.NotFound, Command: "volume info " + name, Text: "Volume " + name + " does not exist"}
 	}
 	out := *v
@@ -127,6 +147,9 @@ func (g *Gluster) Volumes(ctx context.Context) ([]gluster.Volume, error) {
 	g.s.mu.Lock()
 	names := slices.Sorted(maps.Keys(g.s.storage.volumes))
 	g.s.mu.Unlock()
+	if g.Strange {
+		names = nil
+	}
 	out := []gluster.Volume{}
 	for _, name := range names {
 		v, err := g.Volume(ctx, name)
