@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
 	"bricklayer.csi/csi"
+	"bricklayer.csi/internal/kubelet"
+	"bricklayer.csi/internal/mount"
+	"bricklayer.csi/internal/mountd"
 )
 
 // nodeOptions are those of the node service.
@@ -15,6 +20,9 @@ type nodeOptions struct {
 	plugin pluginOptions
 	mounts mountOptions
 	id     string
+	// mountService is the endpoint of the mount service, registration the
+	// directory in which kubelet looks for drivers; empty for none.
+	mountService, registration string
 }
 
 // AddFlags adds the flags.
@@ -22,6 +30,8 @@ func (o *nodeOptions) AddFlags(fs *pflag.FlagSet) {
 	o.plugin.AddFlags(fs)
 	o.mounts.AddFlags(fs)
 	fs.StringVar(&o.id, "node-id", "", "the node's name, as the orchestrator knows it; the host's name where it is left out")
+	fs.StringVar(&o.mountService, "mount-service", "", "the socket of 'bricklayer mountd', unix:///PATH, which then makes all mounts; without it this process does")
+	fs.StringVar(&o.registration, "kubelet-registration-dir", "", "register with kubelet in this directory, commonly /var/lib/kubelet/plugins_registry; without it something else must")
 }
 
 // Validate checks the flags; the node's name is the CSI service's to check.
@@ -34,9 +44,16 @@ func newNode(env environment) *cobra.Command {
 		Short: "Serve the CSI node service: mount volumes on this host",
 		Long: `Serve the CSI node service on a socket until SIGTERM or SIGINT.
 
-It must run as root, in the mount namespace of whoever uses the volumes, and
-needs the glusterfs client. It needs neither pools nor certificates: what a mount
-takes is in the volume's context.`,
+It must run as root and see the mounts of whoever uses the volumes. It needs
+neither pools nor certificates: what a mount takes is in the volume's context.
+
+The glusterfs clients belong to 'bricklayer mountd' where --mount-service names
+it, and this process can be restarted at any time. Without it they are children
+of this process, which needs the glusterfs client, must share the mount namespace
+or propagate its mounts, and takes them with it when its container ends.
+
+With --kubelet-registration-dir it tells kubelet of itself. Kubelet must reach
+the socket of --endpoint at the same path.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
@@ -58,10 +75,11 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 		}
 		o.id = name
 	}
-	mounter, err := o.mounts.mounter(log)
+	mounter, done, err := o.mounter(log)
 	if err != nil {
 		return err
 	}
+	defer done()
 	node, err := csi.NewNode(csi.NodeOptions{ID: o.id, Mounts: mounter, Log: log})
 	if err != nil {
 		return err
@@ -75,5 +93,36 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 		return err
 	}
 	log.InfoContext(ctx, "node service starts", "version", version, "endpoint", o.plugin.endpoint, "node", o.id)
-	return server.Serve(ctx)
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return reap(ctx, log) })
+	running.Go(func() error { return server.Serve(ctx) })
+	running.Go(func() error { return o.register(ctx, log) })
+	return running.Wait()
+}
+
+// mounter returns what makes the mounts.
+func (o *nodeOptions) mounter(log *slog.Logger) (m mount.Mounter, done func(), err error) {
+	if o.mountService == "" {
+		m, err = o.mounts.mounter(log)
+		return m, func() {}, err
+	}
+	client, err := mountd.Dial(o.mountService)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, func() { _ = client.Close() }, nil // at the process's end
+}
+
+// register tells kubelet of the driver, once its socket is open.
+func (o *nodeOptions) register(ctx context.Context, log *slog.Logger) error {
+	if o.registration == "" {
+		return nil
+	}
+	r, err := kubelet.NewRegistration(ctx, kubelet.Options{
+		Dir: o.registration, Driver: o.plugin.driver, Endpoint: o.plugin.endpoint, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return r.Serve(ctx)
 }

@@ -17,6 +17,7 @@ func newRoot(env environment) *cobra.Command {
 	root.AddCommand(
 		newController(env),
 		newNode(env),
+		newMountd(env),
 		newAgent(env),
 		newCerts(),
 		newPool(env),

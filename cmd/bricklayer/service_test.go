@@ -13,8 +13,10 @@ import (
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/csi"
 )
 
 // syncBuffer is a buffer that a service writes to while a test reads it.
@@ -143,5 +145,28 @@ func TestNodeServes(t *testing.T) {
 	info, err := csipb.NewNodeClient(conn).NodeGetInfo(ctx, &csipb.NodeGetInfoRequest{}, ready)
 	if err != nil || info.GetNodeId() != "worker-1" {
 		t.Errorf("node info: %v, %v\n%s", info, err, log)
+	}
+}
+
+// TestNodeAsksTheMountService has the node service without a client of its own,
+// registered with kubelet.
+func TestNodeAsksTheMountService(t *testing.T) {
+	c := newCommand(t)
+	dir := t.TempDir()
+	mounts, mountLog := serve(t, c, "mountd", "--client-log-dir", t.TempDir(), "--kubelet-dir", dir)
+	endpoint := "unix://" + strings.TrimPrefix(mounts.Target(), "unix:")
+	conn, log := serve(t, c, "node", "--node-id", "worker-1", "--mount-service", endpoint, "--kubelet-registration-dir", dir)
+	ctx, ready := call(t)
+	if _, err := csipb.NewNodeClient(conn).NodeGetStorageHealth(ctx, &csipb.NodeGetStorageHealthRequest{}, ready); err != nil {
+		t.Errorf("the node service does not reach the mount service: %v\n%s\n%s", err, log, mountLog)
+	}
+	kubelet, err := grpc.NewClient("unix:"+filepath.Join(dir, csi.DefaultDriverName+"-reg.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kubelet.Close() })
+	info, err := registerapi.NewRegistrationClient(kubelet).GetInfo(ctx, &registerapi.InfoRequest{}, ready)
+	if err != nil || info.GetName() != csi.DefaultDriverName || "unix:"+info.GetEndpoint() != conn.Target() {
+		t.Errorf("registration: %v, %v; want the endpoint %s\n%s", info, err, conn.Target(), log)
 	}
 }
