@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 
 	"bricklayer.csi/internal/labtest"
@@ -40,11 +41,11 @@ func TestSanityOverHeketi(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(os.Args[1:], "-test.run=^TestSanity$", "-test.v", "-lvm")
+	args := slices.Concat(os.Args[1:], []string{"-test.run=^TestSanity$", "-test.v", "-lvm"})
 	if testing.Short() {
 		args = append(args, "-ginkgo.focus="+heketiSanity)
 	}
-	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd := exec.CommandContext(t.Context(), self, args...) //nolint:gosec // this program, with the flags that it was given
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
 		t.Errorf("csi-sanity with lvm true: %v", err)
