@@ -42,6 +42,9 @@ type Config struct {
 	Disks     []Disk `json:"disks"`
 	// Heketi gives the lab a heketi that makes volumes on the disks for LVM.
 	Heketi bool `json:"heketi,omitempty"`
+	// Kubernetes gives the lab a cluster of its own, with so many workers.
+	Kubernetes bool `json:"kubernetes,omitempty"`
+	Workers    int  `json:"workers,omitempty"`
 	// Mirror is where the packages of the image come from; empty means the
 	// mirrors that mmdebstrap knows.
 	Mirror string `json:"mirror,omitempty"`
@@ -131,6 +134,7 @@ func (c Config) Validate() error {
 		{"nodes", c.Nodes, 1, maxNodes},
 		{"memoryMiB", c.MemoryMiB, minMemory, maxMemory},
 		{"zones", c.Zones, 1, maxNodes},
+		{"workers", c.Workers, 1, maxWorkers},
 	} {
 		if f.v < f.least || f.v > f.top {
 			return fmt.Errorf("%s: %d: want %d to %d", f.field, f.v, f.least, f.top)
@@ -145,6 +149,9 @@ func (c Config) Validate() error {
 	}
 	if c.Heketi && c.disksFor(UseLVM) == "" {
 		return fmt.Errorf("heketi: true, and no disk has use: %s", UseLVM)
+	}
+	if err := c.validateKubernetes(p); err != nil {
+		return err
 	}
 	return c.validateDisks()
 }
@@ -222,6 +229,10 @@ func (c Config) growsFrom(old Config) error {
 		return refuse("nodes", old.Nodes, c.Nodes)
 	case old.Heketi && !c.Heketi:
 		return refuse("heketi", true, false)
+	case old.Kubernetes && !c.Kubernetes:
+		return refuse("kubernetes", true, false)
+	case old.Kubernetes && c.Workers < old.Workers:
+		return refuse("workers", old.Workers, c.Workers)
 	case len(c.Disks) < len(old.Disks):
 		return refuse("disks", len(old.Disks), len(c.Disks))
 	}

@@ -55,7 +55,15 @@ func down(ctx context.Context, p paths, pr *progress) error {
 			return err
 		}
 	}
+	// A worker's first process is in its namespace, and takes with it all of the
+	// worker: pods that have networks of their own, and every mount.
 	if err := endAll(ctx, p, inodes); err != nil {
+		return err
+	}
+	if err := removeCgroups(ctx, p.labCgroup()); err != nil {
+		return err
+	}
+	if err := removeWorkerNetns(p); err != nil {
 		return err
 	}
 	if err := unmountBelow(p.mnt()); err != nil {
@@ -77,11 +85,16 @@ func namespaces(p paths) ([]uint64, error) {
 		}
 	}
 	add(netnsInode(p.netns()))
+	for _, path := range p.workerNamespaces() {
+		add(netnsInode(path))
+	}
 	all, err := processes()
 	if err != nil {
 		return nil, err
 	}
 	records, _ := filepath.Glob(p.pid("*"))
+	workers, _ := filepath.Glob(p.workerPID("*"))
+	records = append(records, workers...)
 	for _, path := range records {
 		// The number of a namespace is reused once it is gone: it counts only where
 		// a process of the record is still in it.

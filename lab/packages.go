@@ -23,17 +23,17 @@ var hostPackages = []string{
 }
 
 // ensurePackages installs what is missing, and only that.
-func ensurePackages(ctx context.Context, pr *progress) error {
+func ensurePackages(ctx context.Context, pr *progress, packages []string) error {
 	if _, err := exec.LookPath("dpkg-query"); err != nil {
 		return fmt.Errorf("the lab needs a Debian host (dpkg-query not found); its parts come from the packages %s",
-			strings.Join(hostPackages, " "))
+			strings.Join(packages, " "))
 	}
 	// dpkg-query fails where one package is unknown and still lists the others.
-	out, err := run(ctx, append([]string{"dpkg-query", "-W", "-f", `${db:Status-Status} ${Package}\n`}, hostPackages...)...)
+	out, err := run(ctx, append([]string{"dpkg-query", "-W", "-f", `${db:Status-Status} ${Package}\n`}, packages...)...)
 	if ctx.Err() != nil {
 		return err
 	}
-	missing := missingPackages(string(out), hostPackages)
+	missing := missingPackages(string(out), packages)
 	if len(missing) == 0 {
 		return nil
 	}

@@ -54,7 +54,7 @@ func (l *Lab) up(ctx context.Context) error {
 	} else if !errors.Is(err, ErrNotUp) {
 		return err
 	}
-	if err := ensurePackages(ctx, l.progress); err != nil {
+	if err := ensurePackages(ctx, l.progress, hostPackages); err != nil {
 		return err
 	}
 	if err := l.prepare(ctx); err != nil {
@@ -71,7 +71,7 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	if l.faults(list) == nil {
-		if err := l.ensureHeketi(ctx); err != nil {
+		if err := l.ensureParts(ctx); err != nil {
 			return err
 		}
 		l.say("lab %s is up: %d nodes, nothing to do", l.config.Name, len(l.nodes))
@@ -92,11 +92,19 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	if err := l.ensureHeketi(ctx); err != nil {
+	if err := l.ensureParts(ctx); err != nil {
 		return err
 	}
 	l.say("lab %s is up: %s", l.config.Name, l.summary())
 	return nil
+}
+
+// ensureParts sees to what a lab may have beside its nodes.
+func (l *Lab) ensureParts(ctx context.Context) error {
+	if err := l.ensureHeketi(ctx); err != nil {
+		return err
+	}
+	return l.ensureKubernetes(ctx)
 }
 
 // makeReady brings the nodes up, joins them and starts their agents, in this order:

@@ -51,7 +51,7 @@ func root() *cobra.Command {
 	c.AddCommand(
 		upCommand(&name), downCommand(&name), statusCommand(&name), resetCommand(&name),
 		execCommand(&name), hostCommand(&name), pathCommand(&name),
-		heketiCommand(&name),
+		heketiCommand(&name), kubectlCommand(&name), workerCommand(&name), imageCommand(&name),
 	)
 	c.AddCommand(nodeCommands(&name)...)
 	return c

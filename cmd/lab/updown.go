@@ -11,7 +11,7 @@ import (
 
 func upCommand(name *string) *cobra.Command {
 	var file string
-	var heketi bool
+	var heketi, kubernetes bool
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the lab up, or repair what of it does not run",
@@ -22,12 +22,14 @@ func upCommand(name *string) *cobra.Command {
 				return err
 			}
 			config.Heketi = config.Heketi || heketi
+			config.Kubernetes = config.Kubernetes || kubernetes
 			_, err = lab.Up(cmd.Context(), config, cmd.ErrOrStderr())
 			return err
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "YAML file that says what the lab is made of (default: as it is, or three nodes)")
 	c.Flags().BoolVar(&heketi, "heketi", false, "give the lab a heketi on its raw disks; it keeps it from then on")
+	c.Flags().BoolVar(&kubernetes, "kubernetes", false, "give the lab a Kubernetes cluster with two workers; it keeps it from then on")
 	return c
 }
 
