@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +27,7 @@ import (
 // The real heketi with its mock executor, which does nothing on any node: it
 // holds the fake heketi to the real one's answers, and takes seconds.
 func TestBackendSuiteOnHeketiWithoutNodes(t *testing.T) {
-	url, cli := startMock(t, 6)
+	url, cli := startMock(t, 6, 8)
 	newMock := func(t *testing.T) *heketi.Backend {
 		t.Helper()
 		b, err := heketi.New(heketi.Config{
@@ -53,9 +54,9 @@ func TestBackendSuiteOnHeketiWithoutNodes(t *testing.T) {
 	})
 }
 
-// startMock starts a heketi with its mock executor and that many nodes. It
-// returns its address, and its configuration file, client and the client's flags.
-func startMock(t *testing.T, nodes int) (url string, cli []string) {
+// startMock starts a heketi with its mock executor and that many nodes, which
+// refuses more than so many operations at once. It returns its address, and its configuration file, client and the client's flags.
+func startMock(t *testing.T, nodes, limit int) (url string, cli []string) {
 	t.Helper()
 	programs, err := lab.Current().HeketiPrograms(labContext(t))
 	if err != nil {
@@ -83,7 +84,7 @@ func startMock(t *testing.T, nodes int) (url string, cli []string) {
 		"heketi.json": map[string]any{
 			"port": port, "use_auth": true,
 			"jwt":       map[string]any{"admin": map[string]any{"key": "adminkey"}, "user": map[string]any{"key": "userkey"}},
-			"glusterfs": map[string]any{"executor": "mock", "db": filepath.Join(dir, "heketi.db"), "loglevel": "warning"},
+			"glusterfs": map[string]any{"executor": "mock", "db": filepath.Join(dir, "heketi.db"), "loglevel": "warning", "max_inflight_operations": limit},
 		},
 		"topology.json": map[string]any{"clusters": []any{map[string]any{"nodes": list}}},
 	} {
@@ -112,6 +113,14 @@ func startMock(t *testing.T, nodes int) (url string, cli []string) {
 		t.Fatalf("load the topology: %v\n%s", err, out)
 	}
 	return url, cli
+}
+
+// serveHTTP serves until the test ends, and returns the address.
+func serveHTTP(t *testing.T, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 func awaitHello(t *testing.T, url string) {
