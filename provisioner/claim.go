@@ -29,11 +29,11 @@ func text(err error) string {
 	return s
 }
 
-// plain returns an error with the same text and nothing behind it. The library
+// opaque returns an error with the same text and nothing behind it. The library
 // takes any gRPC status that it finds in an error's chain, such as an agent's
 // answer, for the outcome of the whole call: InvalidArgument would make it
 // forget a volume that may be there.
-func plain(err error) error { return errors.New(text(err)) }
+func opaque(err error) error { return errors.New(text(err)) }
 
 // nameOf returns NAMESPACE/NAME of a claim, for logs and errors.
 func nameOf(claim *corev1.PersistentVolumeClaim) string { return claim.Namespace + "/" + claim.Name }

@@ -73,7 +73,7 @@ func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptio
 	}
 	spec, err := p.spec(o)
 	if err != nil {
-		return nil, controller.ProvisioningNoChange, plain(err)
+		return nil, controller.ProvisioningNoChange, opaque(err)
 	}
 	h := spec.Handle()
 	p.guard.begin(o.PVC.UID)
@@ -82,12 +82,12 @@ func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptio
 	if err := p.guard.mark(ctx, o.PVC, h); errors.Is(err, errClaimGone) {
 		return p.abandon(ctx, o.PVC, h)
 	} else if err != nil {
-		return nil, controller.ProvisioningNoChange, plain(err)
+		return nil, controller.ProvisioningNoChange, opaque(err)
 	}
 	v, err := p.volumes.Create(ctx, spec)
 	if err != nil {
 		p.log.WarnContext(ctx, "a volume was not made", "claim", nameOf(o.PVC), "volume", h.String(), "kind", volume.KindOf(err).String(), "error", err)
-		return nil, stateAfter(err), plain(err)
+		return nil, stateAfter(err), opaque(err)
 	}
 	if p.isGone(o.PVC) {
 		return p.abandon(ctx, o.PVC, h)
@@ -116,7 +116,7 @@ func (p *provisioner) isGone(claim *corev1.PersistentVolumeClaim) bool {
 // abandon deletes what was made for a claim that nobody wants any more.
 func (p *provisioner) abandon(ctx context.Context, claim *corev1.PersistentVolumeClaim, h volume.Handle) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
 	if err := p.volumes.Delete(ctx, h); err != nil {
-		return nil, controller.ProvisioningInBackground, plain(fmt.Errorf("the claim was deleted while its volume was made: %w", err))
+		return nil, controller.ProvisioningInBackground, opaque(fmt.Errorf("the claim was deleted while its volume was made: %w", err))
 	}
 	p.log.InfoContext(ctx, "the claim was deleted while its volume was made, and the volume with it", "claim", nameOf(claim), "volume", h.String())
 	return nil, controller.ProvisioningFinished, &controller.IgnoredError{Reason: "the claim was deleted"}
@@ -135,11 +135,11 @@ func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) e
 		return nil
 	}
 	if err != nil {
-		return plain(err)
+		return opaque(err)
 	}
 	if err := p.volumes.Delete(ctx, h); err != nil {
 		p.log.WarnContext(ctx, "a volume was not deleted", "pv", pv.Name, "volume", h.String(), "kind", volume.KindOf(err).String(), "error", err)
-		return plain(err)
+		return opaque(err)
 	}
 	p.log.InfoContext(ctx, "a volume is deleted", "pv", pv.Name, "volume", h.String())
 	return nil
