@@ -172,7 +172,7 @@ func (c *inTree) check(t *testing.T) {
 		}
 		bricks++
 		host, path, _ := strings.Cut(brick, ":")
-		at := slices.IndexFunc(l.Nodes(), func(n lab.Node) bool { return n.Address == host })
+		at := slices.IndexFunc(l.Nodes(), func(n lab.Node) bool { return n.Address.String() == host })
 		if at < 0 {
 			t.Errorf("brick %s is on no node of the lab", brick)
 			continue
