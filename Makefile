@@ -9,6 +9,7 @@ MAKEFLAGS   += --no-print-directory
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 GO       ?= go
+HELM     := $(GO) tool -modfile=internal/tools/helm/go.mod helm
 TOOL     := $(GO) tool -modfile=internal/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
@@ -126,6 +127,14 @@ demo: ## Show the same volume with lvm false and true and made by hand, side by 
 .PHONY: image
 image: ## Build the container image into bin/image.tar, with no registry (root)
 	deploy/image/build bin/image.tar
+
+# The plain manifests are the chart's, so that the two cannot differ.
+.PHONY: chart
+chart: ## Check the Helm chart and write deploy/manifests from it; the first run builds Helm
+	@$(HELM) lint --strict deploy/helm/bricklayer
+	@mkdir -p deploy/manifests
+	$(HELM) template bricklayer deploy/helm/bricklayer --namespace bricklayer --kube-version 1.36.0 \
+		--values deploy/manifests/values.yaml >deploy/manifests/bricklayer.yaml
 
 .PHONY: clean
 clean: ## Remove what was built here; labs and the image cache stay
