@@ -8,8 +8,9 @@ import (
 // pauseImage holds a pod's namespaces; busyboxImage is for whatever a test wants to
 // do in a pod. Both are made here.
 const (
-	pauseImage   = "bricklayer.lab/pause:1"
-	busyboxImage = "bricklayer.lab/busybox:1"
+	pauseImage     = "bricklayer.lab/pause:1"
+	busyboxImage   = "bricklayer.lab/busybox:1"
+	kubeNameServer = "10.96.0.10"
 )
 
 // containerdConfig is for version 1.6 and 1.7 of containerd, the ones of Debian.
@@ -70,6 +71,10 @@ func (l *Lab) kubeletConfig(w Worker) map[string]any {
 		"failSwapOn":               false,
 		"resolvConf":               "",
 		"maxPods":                  200,
+		// Nothing answers there: a name is known at once not to be found, and no pod
+		// gets a warning that it has no name server.
+		"clusterDNS":    []string{kubeNameServer},
+		"clusterDomain": "cluster.local",
 		// A worker shares disk and memory with everything else on this machine: only
 		// where there is hardly any left shall pods have to go. Images stay: nothing
 		// could pull them again.
