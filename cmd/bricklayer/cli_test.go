@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/kubernetes"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/agenttest"
@@ -56,6 +57,8 @@ type command struct {
 	cluster *agenttest.Cluster
 	env     map[string]string
 	in      string
+	// kubernetes is what --kubernetes finds.
+	kubernetes kubernetes.Interface
 }
 
 const testPool = `apiVersion: bricklayer.csi/v1alpha1

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -10,6 +11,7 @@ import (
 	"bricklayer.csi/csi"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/pool"
+	"bricklayer.csi/provisioner"
 )
 
 // pluginOptions are what the controller and the node service have in common.
@@ -30,19 +32,29 @@ func (o *pluginOptions) Validate() error { return o.log.Validate() }
 
 // controllerOptions are those of the controller.
 type controllerOptions struct {
-	plugin pluginOptions
-	pools  poolsOptions
+	plugin  pluginOptions
+	pools   poolsOptions
+	kube    kubeOptions
+	metrics string
 }
 
 // AddFlags adds the flags.
 func (o *controllerOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	o.plugin.AddFlags(fs)
 	o.pools.AddFlags(fs, env)
+	o.kube.AddFlags(fs)
+	fs.StringVar(&o.metrics, "metrics-address", "", "serve /metrics, /healthz and /readyz over HTTP on this address, such as :8080; nothing is served where it is left out")
 }
 
 // Validate checks the flags.
 func (o *controllerOptions) Validate() error {
 	if err := o.plugin.Validate(); err != nil {
+		return err
+	}
+	if o.plugin.endpoint == "" && !o.kube.enabled() {
+		return usagef("--endpoint is empty, and neither --kubernetes nor --kubeconfig is given: there would be nothing to do")
+	}
+	if err := o.kube.Validate(); err != nil {
 		return err
 	}
 	return o.pools.Validate()
@@ -52,12 +64,15 @@ func newController(env environment) *cobra.Command {
 	var o controllerOptions
 	cmd := &cobra.Command{
 		Use:   "controller",
-		Short: "Serve the CSI controller: create, expand, list and delete volumes",
-		Long: `Serve the CSI controller on a socket until SIGTERM or SIGINT.
+		Short: "Create, expand, list and delete volumes: serve the CSI controller, provision for Kubernetes",
+		Long: `Serve the CSI controller on a socket until SIGTERM or SIGINT, and, with
+--kubernetes or --kubeconfig, be the provisioner of a Kubernetes cluster: claims
+of the driver's StorageClasses become PersistentVolumes without a sidecar. An
+empty --endpoint leaves the socket out.
 
 Pools are read from --pools and read again when the files change; a change for
 the worse is logged and leaves the pools as they were. Several controllers may
-run at once.`,
+run at once: all serve CSI, the one that holds the lease provisions.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
@@ -72,31 +87,58 @@ run at once.`,
 
 func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	log := o.plugin.log.logger(env.err)
+	client, err := o.kube.client(env)
+	if err != nil {
+		return err
+	}
 	watcher, err := pool.Open(o.pools.pools, log)
 	if err != nil {
 		return err
 	}
 	pools := newPools(func(name string) (agents, error) { return env.dial(&o.pools, name) }, log)
+	if client != nil {
+		pools.secrets = provisioner.Secrets{Client: client}
+	}
 	defer pools.close()
 	defer watcher.Subscribe(pools.set)()
 
-	identity, err := csi.NewIdentity(csi.IdentityOptions{Name: o.plugin.driver, Version: version, Ready: pools.ready, Log: log})
+	telemetry := newTelemetry()
+	volumes := measured{lifecycle.New(pools, log), telemetry}
+	server, err := o.server(ctx, pools, volumes, log)
 	if err != nil {
 		return err
 	}
-	server, err := csi.NewServer(ctx, csi.ServerOptions{
-		Endpoint:   o.plugin.endpoint,
-		Identity:   identity,
-		Controller: csi.NewController(withRequestID{lifecycle.New(pools, log)}, log),
-		Log:        log,
-	})
-	if err != nil {
-		return err
-	}
-	log.InfoContext(ctx, "controller starts", "version", version, "endpoint", o.plugin.endpoint, "pools", pools.Names())
+	log.InfoContext(ctx, "controller starts", "version", version, "endpoint", o.plugin.endpoint, "kubernetes", client != nil, "pools", pools.Names())
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return watcher.Run(ctx) })
 	running.Go(func() error { return pools.upkeep(ctx) })
-	running.Go(func() error { return server.Serve(ctx) })
+	if server != nil {
+		running.Go(func() error { return server.Serve(ctx) })
+	}
+	if client != nil {
+		running.Go(func() error {
+			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, telemetry.registry, log)
+		})
+	}
+	if o.metrics != "" {
+		running.Go(func() error { return telemetry.serve(ctx, o.metrics, pools.ready, log) })
+	}
 	return running.Wait()
+}
+
+// server returns the CSI server, or nil where none is wanted.
+func (o *controllerOptions) server(ctx context.Context, pools *pools, volumes csi.Volumes, log *slog.Logger) (*csi.Server, error) {
+	if o.plugin.endpoint == "" {
+		return nil, nil
+	}
+	identity, err := csi.NewIdentity(csi.IdentityOptions{Name: o.plugin.driver, Version: version, Ready: pools.ready, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return csi.NewServer(ctx, csi.ServerOptions{
+		Endpoint:   o.plugin.endpoint,
+		Identity:   identity,
+		Controller: csi.NewController(withRequestID{volumes}, log),
+		Log:        log,
+	})
 }

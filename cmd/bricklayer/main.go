@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"k8s.io/client-go/kubernetes"
 )
 
 // version is set when the program is linked (see the Makefile).
@@ -25,6 +27,8 @@ type environment struct {
 	getenv   func(string) string
 	// dial reaches the agents of a pool.
 	dial func(o *poolsOptions, pool string) (agents, error)
+	// kubernetes is the API server to use, in tests; nil for the one that flags name.
+	kubernetes kubernetes.Interface
 }
 
 func main() {

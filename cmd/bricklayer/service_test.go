@@ -45,7 +45,8 @@ func serve(t *testing.T, c *command, args ...string) (*grpc.ClientConn, *syncBuf
 	log := &syncBuffer{}
 	env := environment{
 		in: strings.NewReader(""), out: log, err: log, getenv: func(n string) string { return c.env[n] },
-		dial: func(*poolsOptions, string) (agents, error) { return fakeAgents{c.cluster}, nil },
+		dial:       func(*poolsOptions, string) (agents, error) { return fakeAgents{c.cluster}, nil },
+		kubernetes: c.kubernetes,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)

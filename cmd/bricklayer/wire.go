@@ -51,6 +51,8 @@ func (o *poolsOptions) dial(pool string) (agents, error) {
 type pools struct {
 	dial func(pool string) (agents, error)
 	log  *slog.Logger
+	// secrets reads the Secrets that classes name; nil where there is no Kubernetes.
+	secrets heketi.Secrets
 	// changed wakes upkeep.
 	changed chan struct{}
 
@@ -153,6 +155,7 @@ func (p *pools) buildHeketi(s *servedPool) (*heketi.Backend, error) {
 	config := heketi.Config{
 		Pool: s.resource.Name, URL: at.URL, User: at.User, CAFile: at.CAFile, ServerName: at.ServerName,
 		ClusterIDs: at.ClusterIDs, MaxInFlight: at.MaxInFlight, ClientNetworks: s.resource.Spec.ClientNetworks,
+		Secrets: p.secrets,
 	}
 	if at.KeyFile != "" {
 		config.Key = heketi.FileKey(at.KeyFile)
