@@ -34,7 +34,7 @@ func (o *orphansOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.StringVar(&o.pool, "pool", "", "look at this pool only")
 	fs.BoolVar(&o.remove, "delete", false, "look a second time after the grace, and remove what both looks found unchanged")
 	fs.DurationVar(&o.grace, "grace", 10*time.Minute, "how long to wait between the two looks; longer than any create takes, its repetitions included")
-	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long one look, and one removal, may take")
+	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long one look, and the removal of one volume's remains, may take")
 	o.log.level = "warn" // the result is what an administrator wants to see
 	o.log.AddFlags(fs)
 	o.out.AddFlags(fs)
@@ -75,7 +75,7 @@ more of is not listed; that it did not answer is said (exit code 5).
 
 Without --delete nothing is changed. A create in progress looks like an orphan,
 so --delete looks, waits for the grace, looks again, and removes what both looks
-found unchanged, one by one, after a last look at each. Data in it are lost.`,
+found unchanged, volume by volume, after a last look at each. Data in it are lost.`,
 		Example: `  bricklayer orphans
   bricklayer orphans --delete --grace 30m --pool fast`,
 		Args: exactly(),
@@ -170,12 +170,12 @@ func (r *orphansRun) look(ctx context.Context) (orphans.Report, error) {
 	return all, context.Cause(ctx)
 }
 
-// remove removes one of the orphans.
-func (r *orphansRun) remove(ctx context.Context, e orphans.Entry) error {
+// remove removes some of the orphans, all of one pool.
+func (r *orphansRun) remove(ctx context.Context, entries []orphans.Entry) []error {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	i := slices.IndexFunc(r.pools, func(p orphans.Pool) bool { return p.Name == e.Pool })
-	return r.pools[i].Remove(ctx, e)
+	i := slices.IndexFunc(r.pools, func(p orphans.Pool) bool { return p.Name == entries[0].Pool })
+	return r.pools[i].Remove(ctx, entries...)
 }
 
 // outcome is the error that a run ends with, given how many removals failed.

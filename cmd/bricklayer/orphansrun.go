@@ -150,36 +150,75 @@ func (r *orphansRun) delete(ctx context.Context, out, progress io.Writer) error 
 	return outcome(second, failed)
 }
 
-// removeBoth removes, one by one, what two looks found, and says of everything
-// that the first one found what became of it.
+// removeBoth removes, volume by volume, what two looks found, and says of
+// everything that the first one found what became of it.
 func (r *orphansRun) removeBoth(ctx context.Context, first, second orphans.Report, progress io.Writer) (orphansView, int, error) {
 	both := first.Both(second)
 	result := orphansViewOf(orphans.Report{Retained: second.Retained, Unknown: second.Unknown})
 	failed := 0
-	for _, e := range first.Orphans {
-		v := orphanViewOf(e)
-		if !slices.ContainsFunc(both, e.Same) {
-			v.Result = "left alone: the second look did not find it unchanged"
+	for left := first.Orphans; len(left) > 0; {
+		n := remainsOfOne(left)
+		for i, said := range r.removeSome(ctx, left[:n], both) {
+			v := orphanViewOf(left[i])
+			v.Result = said.text
+			if said.failed {
+				failed++
+			}
+			if said.tried {
+				fmt.Fprintf(progress, "%s %s %s: %s\n", v.Kind, v.Handle, v.Node, v.Result)
+			}
 			result.Orphans = append(result.Orphans, v)
-			continue
 		}
-		if ctx.Err() != nil {
-			v.Result = "left alone: interrupted"
-			result.Orphans = append(result.Orphans, v)
-			continue
-		}
-		err := r.remove(ctx, e)
-		switch {
-		case err == nil:
-			v.Result = "removed"
-		case errors.Is(err, orphans.ErrChanged):
-			v.Result = "left alone: " + err.Error()
-		default:
-			failed++
-			v.Result = "not removed: " + err.Error()
-		}
-		fmt.Fprintf(progress, "%s %s %s: %s\n", v.Kind, v.Handle, v.Node, v.Result)
-		result.Orphans = append(result.Orphans, v)
+		left = left[n:]
 	}
 	return result, failed, context.Cause(ctx)
+}
+
+// remainsOfOne returns how many of the first entries are of the same kind and of
+// one volume: entries are sorted.
+func remainsOfOne(entries []orphans.Entry) int {
+	n := 1
+	for n < len(entries) && entries[n].Kind == entries[0].Kind && entries[n].Handle == entries[0].Handle && entries[n].Pool == entries[0].Pool {
+		n++
+	}
+	return n
+}
+
+// removal is what became of one thing.
+type removal struct {
+	text          string
+	tried, failed bool
+}
+
+// removeSome removes those of some entries that both looks found.
+func (r *orphansRun) removeSome(ctx context.Context, entries, both []orphans.Entry) []removal {
+	said := make([]removal, len(entries))
+	var chosen []orphans.Entry
+	var at []int
+	for i, e := range entries {
+		switch {
+		case !slices.ContainsFunc(both, e.Same):
+			said[i].text = "left alone: the second look did not find it unchanged"
+		case ctx.Err() != nil:
+			said[i].text = "left alone: interrupted"
+		default:
+			chosen, at = append(chosen, e), append(at, i)
+		}
+	}
+	if len(chosen) == 0 {
+		return said
+	}
+	for i, err := range r.remove(ctx, chosen) {
+		s := &said[at[i]]
+		s.tried = true
+		switch {
+		case err == nil:
+			s.text = "removed"
+		case errors.Is(err, orphans.ErrChanged):
+			s.text = "left alone: " + err.Error()
+		default:
+			s.failed, s.text = true, "not removed: "+err.Error()
+		}
+	}
+	return said
 }

@@ -169,7 +169,7 @@ func want(t *testing.T, p Pool, orphans ...string) Report {
 func remove(t *testing.T, p Pool, entries []Entry) {
 	t.Helper()
 	for _, e := range entries {
-		if err := p.Remove(testContext(t), e); err != nil {
+		if err := p.Remove(testContext(t), e)[0]; err != nil {
 			t.Errorf("remove %s %s: %v", e.Kind, e.Name, err)
 		}
 	}

@@ -122,29 +122,52 @@ type Pool struct {
 // ErrChanged says that a thing was left alone because it is not as it was seen.
 var ErrChanged = errors.New("it is gone, in use or changed by now, and was left alone")
 
-// Remove looks at the pool again and removes the thing if it still is what was
-// seen and still belongs to nobody: ErrChanged where not, Unavailable where
-// that cannot be told. It may be repeated.
-func (p Pool) Remove(ctx context.Context, e Entry) error {
-	const op = "remove orphan"
+// Remove looks at the pool again and removes the things that still are what was
+// seen and still belong to nobody. It answers for each: ErrChanged where not,
+// Unavailable where that cannot be told. The last look is one for all of them, so
+// they should be few: the brick directories of one volume. It may be repeated.
+func (p Pool) Remove(ctx context.Context, entries ...Entry) []error {
+	errs := make([]error, len(entries))
+	var now *Report
+	for i, e := range entries {
+		if errs[i] = e.refuse(); errs[i] != nil {
+			continue
+		}
+		if now == nil {
+			r := p.Look(ctx)
+			now = &r
+		}
+		errs[i] = p.remove(ctx, e, *now)
+	}
+	return errs
+}
+
+// refuse says why a thing is never removed; nil where it may be.
+func (e Entry) refuse() error {
 	switch e.Kind {
 	case GlusterOnly:
 		return &volume.Error{
-			Kind: volume.Precondition, Op: op, On: e.Handle.String(),
+			Kind: volume.Precondition, Op: opRemove, On: e.Handle.String(),
 			Err:  errors.New("its data are whole and may be in use: only heketi's database has lost it"),
 			Next: "restore heketi's database from a newer copy, or save the data and remove the volume with gluster and lvremove by hand",
 		}
 	case Retained:
-		return &volume.Error{Kind: volume.Precondition, Op: op, On: e.Handle.String(), Err: errors.New("it was retained by intent")}
+		return &volume.Error{Kind: volume.Precondition, Op: opRemove, On: e.Handle.String(), Err: errors.New("it was retained by intent")}
 	case BrickDirectory, Unfinished, HeketiOnly:
 	}
-	now := p.Look(ctx)
-	if err := ctx.Err(); err != nil {
-		return &volume.Error{Kind: volume.Unavailable, Op: op, On: e.Handle.String(), Err: context.Cause(ctx), Next: "repeat the call"}
+	return nil
+}
+
+const opRemove = "remove orphan"
+
+// remove removes one thing that the newest look still shows.
+func (p Pool) remove(ctx context.Context, e Entry, now Report) error {
+	if ctx.Err() != nil {
+		return &volume.Error{Kind: volume.Unavailable, Op: opRemove, On: e.Handle.String(), Err: context.Cause(ctx), Next: "repeat the call"}
 	}
 	if !slices.ContainsFunc(now.Orphans, e.Same) {
 		if now.Silent() {
-			return &volume.Error{Kind: volume.Unavailable, Op: op, On: e.Handle.String(), Err: errors.Join(now.Unknown...), Next: "repeat the call when all of the pool answers"}
+			return &volume.Error{Kind: volume.Unavailable, Op: opRemove, On: e.Handle.String(), Err: errors.Join(now.Unknown...), Next: "repeat the call when all of the pool answers"}
 		}
 		return ErrChanged
 	}

@@ -104,7 +104,7 @@ func TestCreateThatFinishesIsLeftAlone(t *testing.T) {
 			t.Errorf("%s: first %v, both times %v", verb, names(first.Orphans), names(both))
 		}
 		for _, e := range first.Orphans { // it may have finished after the second look too
-			if err := p.Remove(testContext(t), e); !errors.Is(err, ErrChanged) {
+			if err := p.Remove(testContext(t), e)[0]; !errors.Is(err, ErrChanged) {
 				t.Errorf("%s: remove %s of a volume that was finished: %v", verb, e.Kind, err)
 			}
 		}
@@ -160,7 +160,7 @@ func TestChangedIsLeftAlone(t *testing.T) {
 	if both := r.Both(p.Look(testContext(t))); len(both) > 0 {
 		t.Errorf("somebody writes to it, and it is taken for unchanged: %v", names(both))
 	}
-	if err := p.Remove(testContext(t), r.Orphans[0]); !errors.Is(err, ErrChanged) {
+	if err := p.Remove(testContext(t), r.Orphans[0])[0]; !errors.Is(err, ErrChanged) {
 		t.Errorf("remove: %v, want ErrChanged", err)
 	}
 	want(t, p, "brick-directory half n1")
@@ -182,7 +182,7 @@ func TestSilentNode(t *testing.T) {
 		if len(r.Unknown) != 1 || !r.Silent() || !strings.Contains(r.Unknown[0].Error(), "n2") {
 			t.Errorf("state %d: unknown is %v", state, r.Unknown)
 		}
-		if err := p.Remove(testContext(t), all.Orphans[1]); !volume.Is(err, volume.Unavailable) {
+		if err := p.Remove(testContext(t), all.Orphans[1])[0]; !volume.Is(err, volume.Unavailable) {
 			t.Errorf("state %d: remove of what cannot be told: %v", state, err)
 		}
 		c.SetState("n4", agenttest.Off)
@@ -236,7 +236,7 @@ func TestRetained(t *testing.T) {
 	if len(r.Retained) != 1 || r.Retained[0].Handle != v.Handle || r.Retained[0].Size != volume.GiB || r.Retained[0].Created.IsZero() {
 		t.Fatalf("retained: %+v", r.Retained)
 	}
-	if err := p.Remove(testContext(t), r.Retained[0]); !volume.Is(err, volume.Precondition) {
+	if err := p.Remove(testContext(t), r.Retained[0])[0]; !volume.Is(err, volume.Precondition) {
 		t.Errorf("remove of a retained volume: %v", err)
 	}
 	if len(p.Look(testContext(t)).Retained) != 1 {
@@ -258,7 +258,7 @@ func TestHeketi(t *testing.T) {
 		t.Errorf("lost is shown as %+v", e)
 	}
 	remove(t, p, r.Orphans[:1])
-	if err := p.Remove(testContext(t), r.Orphans[1]); !volume.Is(err, volume.Precondition) || r.Orphans[1].Kind.Removable() {
+	if err := p.Remove(testContext(t), r.Orphans[1])[0]; !volume.Is(err, volume.Precondition) || r.Orphans[1].Kind.Removable() {
 		t.Errorf("remove of a volume that heketi forgot: %v", err)
 	}
 	want(t, p, "unknown-to-heketi forgotten")
