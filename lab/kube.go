@@ -158,23 +158,62 @@ func (list nodeList) unready(workers []Worker) []string {
 	return faults
 }
 
+// workerFaults asks the API; that it does not answer is a fault too.
+func (l *Lab) workerFaults(ctx context.Context) []string {
+	var list nodeList
+	if err := l.getKube(ctx, "/api/v1/nodes", &list); err != nil {
+		return []string{err.Error()}
+	}
+	return list.unready(l.Workers())
+}
+
 func (l *Lab) awaitWorkers(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, kubePatience)
 	defer cancel()
 	var faults []string
 	err := until(short, 100*time.Millisecond, func() (bool, error) {
-		var list nodeList
-		if err := l.getKube(short, "/api/v1/nodes", &list); err != nil {
-			faults = []string{err.Error()}
-			return false, nil
-		}
-		faults = list.unready(l.Workers())
+		faults = l.workerFaults(short)
 		return len(faults) == 0, nil
 	})
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%s, %v after kubelet started (its log: %s)", strings.Join(faults, "; "), kubePatience, l.paths.workerLog("*", "kubelet"))
 	}
 	return err
+}
+
+// KubernetesFaults says in words what of the lab's Kubernetes is not as it should
+// be; nothing where the lab has none.
+func (l *Lab) KubernetesFaults(ctx context.Context) ([]string, error) {
+	if !l.config.Kubernetes {
+		return nil, nil
+	}
+	var faults []string
+	for _, args := range l.kubePrograms() {
+		rec, err := loadPIDRecord(l.paths.kubePID(args[0]))
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := rec.leader(); !ok {
+			faults = append(faults, args[0]+" is dead")
+		} else if p.stopped() {
+			faults = append(faults, args[0]+" is paused")
+		}
+	}
+	for _, w := range l.Workers() {
+		for _, program := range []string{"containerd", "kubelet"} {
+			list, err := l.onWorker(w.Name, program)
+			if err != nil {
+				return nil, err
+			}
+			if len(list) != 1 {
+				faults = append(faults, w.Name+": "+program+" is dead")
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return faults, nil
+	}
+	return l.workerFaults(ctx), ctx.Err()
 }
 
 // Kubeconfig is a file that makes its reader the administrator of the lab's

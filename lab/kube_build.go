@@ -100,11 +100,11 @@ func buildKube(ctx context.Context, source, cache, dir string, pr *progress) (er
 // server compare theirs.
 func kubeLinkFlags() string {
 	parts := strings.Split(strings.TrimPrefix(kubeVersion, "v"), ".")
-	flags := "-s -w"
+	flags := []string{"-s", "-w"}
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		flags += fmt.Sprintf(" -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s", pkg, kubeVersion, parts[0], parts[1])
+		flags = append(flags, "-X", pkg+".gitVersion="+kubeVersion, "-X", pkg+".gitMajor="+parts[0], "-X", pkg+".gitMinor="+parts[1])
 	}
-	return flags
+	return strings.Join(flags, " ")
 }
 
 // buildProgress counts the lines that the go tool writes to standard error, one a

@@ -256,7 +256,8 @@ func makeBaseImage(ctx context.Context, file string) error {
 		Cmd:   []string{"/bin/sleep", "2147483647"},
 		Files: []ImageFile{
 			{Path: "/bin/busybox", Source: busyboxProgram, Mode: 0o755},
-			{Path: "/tmp/", Mode: 0o777 | fs.ModeSticky}, {Path: "/root/", Mode: 0o700},
+			{Path: "/tmp/", Mode: 0o777 | fs.ModeSticky},
+			{Path: "/root/", Mode: 0o700},
 			{Path: "/etc/passwd", Data: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
 			{Path: "/etc/group", Data: []byte("root:x:0:\nnogroup:x:65534:\n")},
 		},

@@ -123,6 +123,17 @@ func printStatus(cmd *cobra.Command, l *lab.Lab, list []lab.NodeStatus) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	faults, err := l.KubernetesFaults(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if workers := l.Workers(); len(workers) > 0 {
+		state := fmt.Sprintf("ready, %d workers: %s %s", len(workers), workers[0].Name, workers[0].Address)
+		if len(faults) > 0 {
+			state, bad = strings.Join(faults, "; "), true
+		}
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), "Kubernetes: %s\n", state)
+	}
 	if bad {
 		return passed(1)
 	}
