@@ -77,7 +77,7 @@ var badCreates = []refused{
 		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter},
 	}), codes.InvalidArgument, "fs_type"},
 	{"mount group", withCapability(&csipb.VolumeCapability{
-		AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{VolumeMountGroup: "0"}},
+		AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{VolumeMountGroup: "root"}},
 		AccessMode: &csipb.VolumeCapability_AccessMode{Mode: multiWriter},
 	}), codes.InvalidArgument, "volume_mount_group"},
 	{"misspelt key", parameter("volumtype", "none"), codes.InvalidArgument, "did you mean volumetype"},

@@ -3,6 +3,7 @@ package csi
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/internal/fsgroup"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mount/mounttest"
@@ -28,6 +30,7 @@ type driver struct {
 	cluster    *agenttest.Cluster
 	backend    *plain.Backend
 	mounts     *mounttest.Fake
+	groups     *fakeGroups
 	log        *logBuffer
 	endpoint   string
 	identity   csipb.IdentityClient
@@ -50,7 +53,7 @@ func newBackend(c *agenttest.Cluster) *plain.Backend {
 // newDriver starts a plugin that ends with the test.
 func newDriver(t *testing.T) *driver {
 	t.Helper()
-	d := &driver{cluster: agenttest.New(agenttest.Default(3)), mounts: mounttest.NewFake(), log: &logBuffer{}}
+	d := &driver{cluster: agenttest.New(agenttest.Default(3)), mounts: mounttest.NewFake(), groups: &fakeGroups{}, log: &logBuffer{}}
 	d.backend = newBackend(d.cluster)
 	d.mounts.Volume = d.df
 	log := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -73,7 +76,7 @@ func (d *driver) df(name string) (mount.Usage, error) {
 
 func (d *driver) serve(t *testing.T, controller *Controller, mounts mount.Mounter, log *slog.Logger) {
 	t.Helper()
-	node, err := NewNode(NodeOptions{ID: "worker1", Mounts: mounts, Log: log})
+	node, err := NewNode(NodeOptions{ID: "worker1", Mounts: mounts, Log: log, Groups: d.groupsOrReal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +87,43 @@ func (d *driver) serve(t *testing.T, controller *Controller, mounts mount.Mounte
 	d.endpoint = "unix://" + filepath.Join(t.TempDir(), "csi.sock")
 	conn := serve(t, ServerOptions{Endpoint: d.endpoint, Identity: identity, Controller: controller, Node: node, Log: log})
 	d.identity, d.controller, d.node = csipb.NewIdentityClient(conn), csipb.NewControllerClient(conn), csipb.NewNodeClient(conn)
+}
+
+// groupsOrReal returns the fake where the mounts are fake: there are no files to change.
+func (d *driver) groupsOrReal() Groups {
+	if d.groups == nil {
+		return nil
+	}
+	return d.groups
+}
+
+// fakeGroups notes what it is asked.
+type fakeGroups struct {
+	mu    sync.Mutex
+	calls []string
+	fail  error
+}
+
+func (g *fakeGroups) Apply(_ context.Context, v fsgroup.Volume, gid int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, fmt.Sprintf("%s %s %s %d", v.Name, filepath.Base(v.Dir), v.Device, gid))
+	return g.fail
+}
+
+func (g *fakeGroups) Stop(_ context.Context, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, "stop "+name)
+}
+
+// take returns the calls since the last take, and sets what the next ones return.
+func (g *fakeGroups) take(fail error) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	calls := g.calls
+	g.calls, g.fail = nil, fail
+	return calls
 }
 
 // serve runs a server until the test ends, and returns a connection to it.

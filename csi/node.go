@@ -8,6 +8,7 @@ import (
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 
+	"bricklayer.csi/internal/fsgroup"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/volume"
@@ -18,7 +19,15 @@ type NodeOptions struct {
 	// ID is the node's name, as the orchestrator knows it.
 	ID     string
 	Mounts mount.Mounter
+	// Groups gives volumes to the groups of pods; nil means fsgroup's.
+	Groups Groups
 	Log    *slog.Logger
+}
+
+// Groups gives mounted volumes to groups: see fsgroup.Groups.
+type Groups interface {
+	Apply(ctx context.Context, v fsgroup.Volume, gid int) error
+	Stop(ctx context.Context, name string)
 }
 
 // Node is the CSI node service. It keeps nothing: what is staged and published
@@ -28,6 +37,7 @@ type Node struct {
 	csipb.UnimplementedNodeServer
 	id     string
 	mounts mount.Mounter
+	groups Groups
 	locks  *lifecycle.Locks
 	log    *slog.Logger
 }
@@ -43,7 +53,10 @@ func NewNode(o NodeOptions) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Node{id: o.ID, mounts: o.Mounts, locks: lifecycle.NewLocks(), log: o.Log}, nil
+	if o.Groups == nil {
+		o.Groups = fsgroup.New(o.Log)
+	}
+	return &Node{id: o.ID, mounts: o.Mounts, groups: o.Groups, locks: lifecycle.NewLocks(), log: o.Log}, nil
 }
 
 // nodeCapabilities is what the node service can do.
@@ -52,6 +65,7 @@ var nodeCapabilities = []csipb.NodeServiceCapability_RPC_Type{
 	csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
 	csipb.NodeServiceCapability_RPC_EXPAND_VOLUME,
 	csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	csipb.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
 	csipb.NodeServiceCapability_RPC_GET_VOLUME_HEALTH,
 	csipb.NodeServiceCapability_RPC_GET_STORAGE_HEALTH,
 }
@@ -100,6 +114,7 @@ func (n *Node) NodeUnstageVolume(ctx context.Context, req *csipb.NodeUnstageVolu
 		return nil, err
 	}
 	defer unlock()
+	n.groups.Stop(ctx, h.String())
 	if err := n.unmount(ctx, h, path); err != nil {
 		return nil, err
 	}

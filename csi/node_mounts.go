@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"bricklayer.csi/internal/fsgroup"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/volume"
 )
@@ -90,6 +91,9 @@ func (n *Node) publish(ctx context.Context, p publishing) error {
 	if done, err := n.published(ctx, table, p); done || err != nil {
 		return err
 	}
+	if err := n.giveToGroup(ctx, table, p); err != nil {
+		return err
+	}
 	made, err := makeDir(p.target)
 	if err != nil {
 		return err
@@ -101,6 +105,18 @@ func (n *Node) publish(ctx context.Context, p publishing) error {
 		return err
 	}
 	return nil
+}
+
+// giveToGroup gives the volume to the group that the pod wants, before the pod
+// sees it. It is not done at the staging path, which knows the first pod's group
+// only, and not for a pod that has its mount already: two pods with different
+// groups would take the volume from each other for ever.
+func (n *Node) giveToGroup(ctx context.Context, table []mount.Mount, p publishing) error {
+	if p.access.group == noGroup || p.readOnly {
+		return nil
+	}
+	staged, _ := mount.At(table, p.path)
+	return n.groups.Apply(ctx, fsgroup.Volume{Name: p.handle.String(), Dir: p.path, Device: staged.Device}, p.access.group)
 }
 
 func (n *Node) requireStaged(ctx context.Context, p publishing) error {

@@ -49,7 +49,11 @@ func checkPath(field, path string) error {
 type access struct {
 	mode  csipb.VolumeCapability_AccessMode_Mode
 	flags mount.Flags
+	group int // what a pod wants its files to belong to, or noGroup
 }
+
+// noGroup is where nobody asks for a group.
+const noGroup = -1
 
 // readOnly reports whether the mode allows no writer at all.
 func (a access) readOnly() bool {
@@ -87,8 +91,9 @@ func parseCapability(field string, c *csipb.VolumeCapability) (access, error) {
 	if t := m.GetFsType(); t != "" && t != "glusterfs" {
 		return access{}, volume.NewFieldError(field+".mount.fs_type", t, "nothing, or glusterfs")
 	}
-	if g := m.GetVolumeMountGroup(); g != "" {
-		return access{}, volume.NewFieldError(field+".mount.volume_mount_group", g, "nothing: the class's gidMin and gidMax choose the group")
+	group, err := parseGroup(field+".mount.volume_mount_group", m.GetVolumeMountGroup())
+	if err != nil {
+		return access{}, err
 	}
 	flags, err := mount.ParseFlags(m.GetMountFlags())
 	if err != nil {
@@ -98,7 +103,19 @@ func parseCapability(field string, c *csipb.VolumeCapability) (access, error) {
 	if _, known := csipb.VolumeCapability_AccessMode_Mode_name[int32(mode)]; !known || mode == csipb.VolumeCapability_AccessMode_UNKNOWN {
 		return access{}, volume.NewFieldError(field+".access_mode", mode.String(), "one of the access modes of CSI 1.13")
 	}
-	return access{mode: mode, flags: flags}, nil
+	return access{mode: mode, flags: flags, group: group}, nil
+}
+
+// parseGroup reads the group that a pod wants (fsGroup in Kubernetes).
+func parseGroup(field, given string) (int, error) {
+	if given == "" {
+		return noGroup, nil
+	}
+	gid, err := strconv.ParseUint(given, 10, 31)
+	if err != nil || given != strconv.FormatUint(gid, 10) {
+		return noGroup, volume.NewFieldError(field, given, "a group ID from 0 to 2147483647")
+	}
+	return int(gid), nil
 }
 
 // maxCapabilities is more than there are distinct ones.
