@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,9 +48,20 @@ func newBackend(t testing.TB, gluster bool) *heketi.Backend {
 	return labtest.Heketi(t, gluster)
 }
 
+// shortCases are the cases of the suite that -short leaves to run on real nodes:
+// those whose outcome depends on what heketi and Gluster do and how long they
+// take. A volume costs half a minute here; the others ask heketi's database
+// alone, and the real heketi without nodes passes all of them in seconds.
+var shortCases = []string{
+	"CreateTwiceGivesOneVolume", "MissingVolume", "ExpandGrowsAndNeverShrinks", "ManyCallersOneVolume", "EndedContextLeavesNothingWrong",
+}
+
 func TestBackendSuiteInTheLab(t *testing.T) {
 	volumetest.Run(t, func(t *testing.T) volumetest.Fixture {
 		t.Helper()
+		if _, name, _ := strings.Cut(t.Name(), "/"); !slices.Contains(shortCases, name) {
+			long(t)
+		}
 		return volumetest.Fixture{
 			Backend: newBackend(t, true), Second: newBackend(t, false), Pool: labtest.PoolName, LVM: true,
 			Types: []string{"replicate:3", "disperse:2:1", "none"},
