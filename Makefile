@@ -30,6 +30,8 @@ VULN_DB  ?=
 PACKAGES       ?= ./...
 LAB_PACKAGES   ?= $(filter-out $(GUEST_PACKAGES),$(shell grep -rl '^//go:build lab$$' --include='*_test.go' . | xargs -r -n1 dirname | sort -u))
 GUEST_PACKAGES ?= ./internal/brick
+# What `make test-k8s` tests in the lab's Kubernetes (files tagged kube).
+KUBE_PACKAGES  ?= $(shell grep -rl '^//go:build kube && lab$$' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
 
 .PHONY: help
 help: ## List the targets
@@ -61,6 +63,16 @@ test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, 
 .PHONY: test-lab-long
 test-lab-long: ## The same with the tests that take minutes each: heketi killed at its steps, storms on it
 	@$(MAKE) test-lab LAB_FLAGS=
+
+# Kubernetes and Helm are built for it once, for some ten minutes.
+.PHONY: test-k8s
+test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods, then the lab's cluster itself (root)
+	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
+	trap 'exit 130' INT TERM; \
+	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
+	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
+	$(LAB_GO) down --name $(TEST_LAB); \
+	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab
 
 .PHONY: race
 race: compiler ## Run the unit tests ten times with the race detector, in random order
