@@ -12,9 +12,9 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-func group(gid string, flags ...string) func(*csipb.NodePublishVolumeRequest) {
+func group(gid string) func(*csipb.NodePublishVolumeRequest) {
 	return func(r *csipb.NodePublishVolumeRequest) {
-		c := capability(podsMode, flags...)
+		c := capability(podsMode)
 		c.GetMount().VolumeMountGroup = gid
 		r.VolumeCapability = c
 	}

@@ -15,6 +15,7 @@ import (
 
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mount/mounttest"
+	"bricklayer.csi/internal/mountd"
 	"bricklayer.csi/internal/volume"
 	"bricklayer.csi/lab"
 )
@@ -133,7 +134,7 @@ func TestLinux(t *testing.T) {
 	servers := newVolume(t)
 	src := mount.Source{Servers: servers, Volume: realVolume}
 	m := newMounter(t)
-	mounttest.Run(t, mounttest.Env{
+	env := mounttest.Env{
 		Mounter: m, Source: src, Missing: mount.Source{Servers: servers, Volume: "no-such-volume"},
 		Dir: newDir, KillClient: killClient,
 		Hold: func(t *testing.T, target string) func() {
@@ -144,6 +145,12 @@ func TestLinux(t *testing.T) {
 			}
 			return func() { _ = file.Close() }
 		},
+	}
+	mounttest.Run(t, env)
+	t.Run("over the mount service", func(t *testing.T) {
+		env := env
+		env.Mounter = overService(t, m)
+		mounttest.Run(t, env)
 	})
 	t.Run("one dead server of three", func(t *testing.T) { testDeadServer(t, m, src) })
 	t.Run("no server", func(t *testing.T) { testNoServer(t, m) })
@@ -154,6 +161,33 @@ func TestLinux(t *testing.T) {
 			return exec.CommandContext(t.Context(), "pgrep", "-f", "volfile-id=/"+realVolume+" ").Run() != nil
 		})
 	})
+}
+
+// overService returns a client of a mount service over m.
+func overService(t *testing.T, m mount.Mounter) *mountd.Client {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	endpoint := "unix://" + filepath.Join(newDir(t), "mountd.sock")
+	server, err := mountd.NewServer(ctx, mountd.Options{
+		Endpoint: endpoint, Dirs: []string{os.TempDir()}, Mounts: m, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := mountd.Dial(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // testDeadServer mounts while the first server is an address that nobody has.

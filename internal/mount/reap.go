@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -69,7 +70,7 @@ func endedChildren() []process {
 			continue // it is gone
 		}
 		// PID (NAME) STATE PPID ...; the name may hold anything. The 20th from STATE is the start time.
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if len(fields) >= 20 && fields[0] == "Z" && fields[1] == parent {
 			ended = append(ended, process{pid: pid, start: fields[19]})
 		}

@@ -28,14 +28,14 @@ func newGuard(dirs []string) (guard, error) {
 		if err := checkPath("directory", dir); err != nil {
 			return guard{}, err
 		}
-		real, err := filepath.EvalSymlinks(dir)
+		resolved, err := filepath.EvalSymlinks(dir)
 		if err != nil {
 			return guard{}, &volume.Error{
 				Kind: volume.Precondition, Op: "serve mounts below " + dir, Err: err,
 				Next: "see whether kubelet has another root directory, and whether this container sees it",
 			}
 		}
-		g.dirs = append(g.dirs, real)
+		g.dirs = append(g.dirs, resolved)
 	}
 	if len(g.dirs) == 0 {
 		return guard{}, volume.NewFieldError("directories", "", "at least one directory below which volumes may be mounted")
@@ -83,9 +83,9 @@ func point(table []mount.Mount, path string) error {
 	if _, mounted := mount.At(table, path); mounted {
 		return nil
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if err == nil && real != path {
-		err = fmt.Errorf("it leads to %s", real)
+	resolved, err := filepath.EvalSymlinks(path)
+	if err == nil && resolved != path {
+		err = fmt.Errorf("it leads to %s", resolved)
 	}
 	if err == nil {
 		var info fs.FileInfo

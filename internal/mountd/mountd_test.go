@@ -148,8 +148,12 @@ func TestHostileRequests(t *testing.T) {
 		want("mount at a "+what, c.Glusterfs(ctx, source, path, mount.Flags{}), volume.Precondition)
 	}
 	for _, src := range []mount.Source{
-		{}, {Volume: "there"}, {Servers: []string{"n1"}}, {Servers: []string{"--volfile=/x"}, Volume: "there"},
-		{Servers: []string{"n1,n2"}, Volume: "there/../x"}, {Servers: []string{"n1", "n1"}, Volume: "there"},
+		{},
+		{Volume: "there"},
+		{Servers: []string{"n1"}},
+		{Servers: []string{"--volfile=/x"}, Volume: "there"},
+		{Servers: []string{"n1,n2"}, Volume: "there/../x"},
+		{Servers: []string{"n1", "n1"}, Volume: "there"},
 	} {
 		want(fmt.Sprintf("mount of %+v", src), c.Glusterfs(ctx, src, target, mount.Flags{}), volume.Invalid)
 	}
