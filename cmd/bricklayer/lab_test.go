@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 // labRun runs a command line against the lab's nodes, with nothing of it faked.
 func labRun(t *testing.T, env map[string]string, args ...string) (out, errs string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute) // cleanups call it too
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	code = run(ctx, environment{

@@ -64,7 +64,7 @@ func wantSame(t *testing.T, what string, want, got []string) {
 // what changes by itself.
 func labLeft(t *testing.T, look func(context.Context) ([]string, error)) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute) // cleanups call it too
 	defer cancel()
 	left, err := look(ctx)
 	if err != nil {
