@@ -13,6 +13,7 @@ import (
 	"bricklayer.csi/internal/kubelet"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd"
+	"bricklayer.csi/internal/podevents"
 )
 
 // nodeOptions are those of the node service.
@@ -23,6 +24,8 @@ type nodeOptions struct {
 	// mountService is the endpoint of the mount service, registration the
 	// directory in which kubelet looks for drivers; empty for none.
 	mountService, registration string
+	podEvents                  bool
+	kube                       kubeOptions
 }
 
 // AddFlags adds the flags.
@@ -32,6 +35,8 @@ func (o *nodeOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.id, "node-id", "", "the node's name, as the orchestrator knows it; the host's name where it is left out")
 	fs.StringVar(&o.mountService, "mount-service", "", "the socket of 'bricklayer mountd', unix:///PATH, which then makes all mounts; without it this process does")
 	fs.StringVar(&o.registration, "kubelet-registration-dir", "", "register with kubelet in this directory, commonly /var/lib/kubelet/plugins_registry; without it something else must")
+	fs.BoolVar(&o.podEvents, "pod-events", false, "send an event on each pod of this node whose mount is dead; --node-id must be the node's name in Kubernetes")
+	fs.StringVar(&o.kube.kubeconfig, "kubeconfig", "", "for --pod-events: the Kubernetes cluster of this kubeconfig file; the one that this runs in where it is left out")
 }
 
 // Validate checks the flags; the node's name is the CSI service's to check.
@@ -53,7 +58,8 @@ of this process, which needs the glusterfs client, must share the mount namespac
 or propagate its mounts, and takes them with it when its container ends.
 
 With --kubelet-registration-dir it tells kubelet of itself. Kubelet must reach
-the socket of --endpoint at the same path.`,
+the socket of --endpoint at the same path. With --pod-events it needs the right to
+list pods and to create events.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
@@ -88,6 +94,10 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
+	events, err := o.events(env, mounter, log)
+	if err != nil {
+		return err
+	}
 	server, err := csi.NewServer(ctx, csi.ServerOptions{Endpoint: o.plugin.endpoint, Identity: identity, Node: node, Log: log})
 	if err != nil {
 		return err
@@ -97,7 +107,23 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 	running.Go(func() error { return reap(ctx, log) })
 	running.Go(func() error { return server.Serve(ctx) })
 	running.Go(func() error { return o.register(ctx, log) })
+	if events != nil {
+		running.Go(func() error { return events.Run(ctx) })
+	}
 	return running.Wait()
+}
+
+// events returns what tells pods of dead mounts, or nil where nobody wants it.
+func (o *nodeOptions) events(env environment, mounts mount.Mounter, log *slog.Logger) (*podevents.Watcher, error) {
+	if !o.podEvents {
+		return nil, nil
+	}
+	o.kube.on = true
+	client, err := o.kube.client(env)
+	if err != nil {
+		return nil, err
+	}
+	return podevents.New(podevents.Options{Node: o.id, Driver: o.plugin.driver, Mounts: mounts, Client: client, Log: log})
 }
 
 // mounter returns what makes the mounts.

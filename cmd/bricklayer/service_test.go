@@ -13,6 +13,7 @@ import (
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/client-go/kubernetes/fake"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"bricklayer.csi/agent/agenttest"
@@ -153,10 +154,11 @@ func TestNodeServes(t *testing.T) {
 // registered with kubelet.
 func TestNodeAsksTheMountService(t *testing.T) {
 	c := newCommand(t)
+	c.kubernetes = fake.NewClientset()
 	dir := t.TempDir()
 	mounts, mountLog := serve(t, c, "mountd", "--client-log-dir", t.TempDir(), "--kubelet-dir", dir)
 	endpoint := "unix://" + strings.TrimPrefix(mounts.Target(), "unix:")
-	conn, log := serve(t, c, "node", "--node-id", "worker-1", "--mount-service", endpoint, "--kubelet-registration-dir", dir)
+	conn, log := serve(t, c, "node", "--node-id", "worker-1", "--mount-service", endpoint, "--kubelet-registration-dir", dir, "--pod-events")
 	ctx, ready := call(t)
 	if _, err := csipb.NewNodeClient(conn).NodeGetStorageHealth(ctx, &csipb.NodeGetStorageHealthRequest{}, ready); err != nil {
 		t.Errorf("the node service does not reach the mount service: %v\n%s\n%s", err, log, mountLog)
