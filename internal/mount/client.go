@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bricklayer.csi/internal/volume"
 )
 
@@ -180,12 +182,11 @@ func (l *Linux) start(ctx context.Context, args []string, target string) (*clien
 	cmd := exec.CommandContext(life, l.opts.Client, args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	output, err := os.CreateTemp("", "glusterfs-*.out")
+	output, err := memory("glusterfs-output")
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	_ = os.Remove(output.Name()) // only the descriptors matter
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		cancel()
@@ -199,6 +200,15 @@ func (l *Linux) start(ctx context.Context, args []string, target string) (*clien
 		close(c.done)
 	}()
 	return c, nil
+}
+
+// memory returns a file that is nowhere: a container may have no directory to write to.
+func memory(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // said returns what the client wrote before its log was open, once it has ended.
