@@ -126,6 +126,7 @@ func homeNetns() uint64 {
 // test that takes down the lab it runs in).
 func endAll(ctx context.Context, p paths, inodes []uint64) error {
 	spare := ancestors()
+	var killed []process
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := until(ctx, 20*time.Millisecond, func() (bool, error) {
@@ -142,9 +143,14 @@ func endAll(ctx context.Context, p paths, inodes []uint64) error {
 			if err := syscall.Kill(q.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return false, fmt.Errorf("kill %s (%d): %w", q.name, q.pid, err)
 			}
+			killed = append(killed, q)
 		}
 		return left == 0, nil
 	})
+	if err == nil {
+		// A worker's first process leaves its network before it waits for its others.
+		err = gone(ctx, killed)
+	}
 	if err != nil {
 		return fmt.Errorf("end the processes of %s: %w", p.netnsName(), err)
 	}

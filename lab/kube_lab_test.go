@@ -126,7 +126,7 @@ func TestKubernetes(t *testing.T) {
 		}
 		address := kubectl(t, l, "get", "pod", "on-w2", "-o", "jsonpath={.status.podIP}")
 		kubectl(t, l, "exec", "on-w1", "--", "ping", "-c1", "-W2", address)
-		kubectl(t, l, "exec", "on-w1", "--", "nc", "-z", "-w2", kubeServiceIP.String(), "443")
+		kubectl(t, l, "exec", "on-w1", "--", "nc", "-w2", kubeServiceIP.String(), "443", "-e", "true")
 	})
 	t.Run("up changes nothing", func(t *testing.T) {
 		before, start := kubeProcesses(t, l), time.Now()
@@ -139,6 +139,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("up repairs", func(t *testing.T) { repairs(t, l) })
 	t.Run("an image", func(t *testing.T) { loadsImage(t, l) })
 	t.Run("a worker's mounts", func(t *testing.T) { seesMounts(t, l) })
+	t.Run("a Gluster volume on both workers", func(t *testing.T) { mountsVolume(t, l) })
 	t.Run("down", func(t *testing.T) { leavesNothing(t, l) })
 }
 
@@ -173,7 +174,7 @@ func repairs(t *testing.T, l *Lab) {
 		}, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := kubeProcesses(t, l)
+			before, starts := kubeProcesses(t, l), podStarts(t, l)
 			if err := tt.harm(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -190,12 +191,16 @@ func repairs(t *testing.T, l *Lab) {
 			if got := podAnswers(t, l); got != "" {
 				t.Error(got)
 			}
-			restarts := kubectl(t, l, "get", "pod", "on-w1", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
-			if tt.again == (restarts == "0") {
-				t.Errorf("the pod of w1 was started again %s times", restarts)
+			if now := podStarts(t, l); tt.again == (now == starts) {
+				t.Errorf("the pod of w1 was started again %s times, before it %s", now, starts)
 			}
 		})
 	}
+}
+
+func podStarts(t *testing.T, l *Lab) string {
+	t.Helper()
+	return kubectl(t, l, "get", "pod", "on-w1", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
 }
 
 // podAnswers runs a command in each pod. A worker that was just killed may be
@@ -219,8 +224,8 @@ func podAnswers(t *testing.T, l *Lab) string {
 func loadsImage(t *testing.T, l *Lab) {
 	file := filepath.Join(t.TempDir(), "image.tar")
 	err := MakeImage(file, Image{
-		Names: []string{"bricklayer.lab/test:1"}, Entrypoint: []string{"/opt/bin/say"}, Cmd: []string{"echo", "from the image"},
-		Files: []ImageFile{{Path: "/opt/bin/say", Source: busyboxProgram, Mode: 0o755}},
+		Names: []string{"bricklayer.lab/test:1"}, Entrypoint: []string{"/opt/bin/busybox"}, Cmd: []string{"echo", "from the image"},
+		Files: []ImageFile{{Path: "/opt/bin/busybox", Source: busyboxProgram, Mode: 0o755}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -271,6 +276,32 @@ func seesMounts(t *testing.T, l *Lab) {
 	}
 }
 
+// mountsVolume leaves the volume mounted: down has to end its clients.
+func mountsVolume(t *testing.T, l *Lab) {
+	ctx := t.Context()
+	for _, argv := range [][]string{
+		{"mkdir", "-p", "/bricks/root1/v"},
+		{"gluster", "--mode=script", "volume", "create", "v", l.nodes[0].Address.String() + ":/bricks/root1/v/brick"},
+		{"gluster", "--mode=script", "volume", "start", "v"},
+	} {
+		if _, err := l.Exec(ctx, "n1", argv...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, w := range l.Workers() {
+		const script = `mkdir -p /var/lib/kubelet/v && mount -t glusterfs "$0:/v" /var/lib/kubelet/v`
+		if _, err := l.InWorker(ctx, w.Name, "sh", "-c", script, l.nodes[0].Address.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.InWorker(ctx, "w1", "sh", "-c", "echo shared >/var/lib/kubelet/v/f"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := l.InWorker(ctx, "w2", "cat", "/var/lib/kubelet/v/f"); err != nil || string(out) != "shared\n" {
+		t.Errorf("w2 reads %q of what w1 wrote: %v", out, err)
+	}
+}
+
 func leavesNothing(t *testing.T, l *Lab) {
 	var namespaces []string
 	for _, w := range l.Workers() {
@@ -295,6 +326,9 @@ func leavesNothing(t *testing.T, l *Lab) {
 		t.Fatal(err)
 	}
 	for _, p := range all {
+		if !p.alive() {
+			continue
+		}
 		for _, kind := range []string{"pid", "mnt", "uts", "net"} {
 			ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", p.pid, kind))
 			if err == nil && slices.Contains(namespaces, ns) {
