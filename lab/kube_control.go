@@ -31,7 +31,7 @@ const (
 	kubeAdmin = "admin" // whose kubeconfig may do everything
 	// kubePort is the API server's, the same as that of its Service, see kubeServiceIP.
 	kubePort     = 443
-	kubePatience = time.Minute
+	kubePatience = 2 * time.Minute
 )
 
 func (l *Lab) kubeURL() string {
