@@ -203,10 +203,10 @@ func TestOrphansOfHeketiOnRealNodes(t *testing.T) {
 	wantSame(t, "removed", []string{"only-in-heketi lost removed"}, labOrphans(t, exitOK, "--delete", "--grace", "2s"))
 	wantSame(t, "what is left", before, labLeft(t, labtest.HeketiLeftovers))
 
-	older, newer := copyDatabase(t, nil), []byte(nil)
+	older := copyDatabase(t, nil)
 	create("forgotten")
 	with = labLeft(t, labtest.HeketiLeftovers)
-	newer = copyDatabase(t, older)
+	newer := copyDatabase(t, older)
 	wantSame(t, "with yesterday's database", []string{"unknown-to-heketi forgotten"}, labOrphans(t, exitOK))
 	if out, _, code := labRun(t, labEnv(), "pool", "check", l.PoolFile()); code != exitFailed || !strings.Contains(out, "volume forgotten is in Gluster") {
 		t.Errorf("pool check: exit code %d\n%s", code, out)

@@ -60,13 +60,18 @@ func TestStormOnHeketiWithoutNodes(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, spec := range specs {
 			for range 2 { // two callers a volume
-				wg.Go(func() { untilAnswered(t, what+" "+spec.Name, func(ctx context.Context) error { return call(ctx, spec) }) })
+				wg.Go(func() {
+					untilAnswered(t, what+" "+spec.Name, func(ctx context.Context) error { return call(ctx, spec) })
+				})
 			}
 		}
 		wg.Wait()
 		t.Logf("%s: %d volumes in %.1f s", what, stormVolumes, time.Since(began).Seconds())
 	}
-	storm("create", func(ctx context.Context, spec volume.Spec) error { _, err := s.Create(ctx, spec); return err })
+	storm("create", func(ctx context.Context, spec volume.Spec) error {
+		_, err := s.Create(ctx, spec)
+		return err
+	})
 	wantVolumes(t, s, direct, stormVolumes)
 	storm("delete", func(ctx context.Context, spec volume.Spec) error { return s.Delete(ctx, spec.Handle()) })
 	wantVolumes(t, s, direct, 0)
