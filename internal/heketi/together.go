@@ -88,7 +88,11 @@ func (b *Backend) checkTogether(ctx context.Context, v *view, volumes []gluster.
 		strangers, err := b.strangers(ctx, hosts, volumes)
 		switch {
 		case err != nil:
-			r.warn("bring the pool's agents back", "whether heketi's database and Gluster agree cannot be told: %v", err)
+			next := "bring the pool's agents back"
+			if volume.KindOf(err).Definite() {
+				next = "mend the pool's Gluster first"
+			}
+			r.warn(next, "whether heketi's database and Gluster agree cannot be told: %v", err)
 			return map[string]bool{}
 		case len(hosts) == 0:
 		case len(strangers) == len(hosts):
