@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -264,11 +265,14 @@ func TestRemoveCgroup(t *testing.T) {
 }
 
 func TestBuildProgress(t *testing.T) {
-	var told []string
-	b := &buildProgress{say: func(format string, args ...any) { told = append(told, format) }, what: "x", unit: "built"}
+	var told string
+	b := &buildProgress{say: func(format string, args ...any) { told = fmt.Sprintf(format, args...) }, what: "x", unit: "built"}
 	out, err := b.run(t.Context(), []string{"sh", "-c", "echo out; echo a >&2; echo b >&2"})
 	if err != nil || string(out) != "out\n" || b.count != 2 {
 		t.Errorf("out %q, %d lines, %v", out, b.count, err)
+	}
+	if b.tell(); !strings.HasPrefix(told, "x: 2 built after ") {
+		t.Errorf("it tells %q", told)
 	}
 	if _, err := b.run(t.Context(), []string{"sh", "-c", "echo because >&2; exit 3"}); err == nil || !strings.Contains(err.Error(), "because") {
 		t.Errorf("a build that fails: %v", err)
