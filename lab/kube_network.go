@@ -101,10 +101,6 @@ func (l *Lab) ensureKubeNetwork(ctx context.Context) error {
 		if err := inNetns(l.paths.workerNetns(w.Name), forwardPackets); err != nil {
 			return err
 		}
-		// Its way out goes up after the routes to its pods were given: they need it.
-	}
-	if _, err := runInput(ctx, podRouteBatch(l.Workers()), l.hostArgv("ip", "-batch", "-")...); err != nil {
-		return fmt.Errorf("route to the pods: %w", err)
 	}
 	return nil
 }
@@ -140,7 +136,8 @@ func forwardPackets() error {
 
 func workerLink(worker string) string { return "veth-" + worker }
 
-// kubeLinkBatch is what is missing on the lab's side.
+// kubeLinkBatch is what `ip -batch` has to do on the lab's side: all but the making
+// of links can be said again.
 func (l *Lab) kubeLinkBatch(have []link) string {
 	byName := map[string]bool{}
 	for _, k := range have {
@@ -153,20 +150,13 @@ func (l *Lab) kubeLinkBatch(have []link) string {
 			fmt.Fprintf(&b, "link add %s type veth peer name eth0 netns %s\n", workerLink(w.Name), l.paths.workerNetnsName(w.Name))
 		}
 		fmt.Fprintf(&b, "link set %s master %s up\n", workerLink(w.Name), bridge)
+		fmt.Fprintf(&b, "route replace %s via %s\n", w.Pods, w.Address)
 	}
 	return b.String()
 }
 
 func workerLinkBatch(w Worker, gateway netip.Addr) string {
 	return fmt.Sprintf("link set lo up\naddr replace %s/24 dev eth0\nlink set eth0 up\nroute replace default via %s\n", w.Address, gateway)
-}
-
-func podRouteBatch(workers []Worker) string {
-	var b strings.Builder
-	for _, w := range workers {
-		fmt.Fprintf(&b, "route replace %s via %s\n", w.Pods, w.Address)
-	}
-	return b.String()
 }
 
 // workerNamespaces are the names of the workers' network namespaces, whether the
