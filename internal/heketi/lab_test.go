@@ -102,7 +102,7 @@ func mustDelete(t testing.TB, b *heketi.Backend, h volume.Handle) {
 
 // A volume shows its options and its gid in Gluster, is mounted, written and
 // expanded while mounted, and comes back with its data after its nodes were
-// restarted.
+// restarted; so does a volume on plain directories that is mounted beside it.
 func TestVolumeOfHeketi(t *testing.T) {
 	b, l := newBackend(t, true), lab.Current()
 	spec := testSpec(t, "whole", "volumeoptions", "performance.read-ahead off", "gidMin", "4000", "gidMax", "4010")
@@ -148,6 +148,7 @@ func TestVolumeOfHeketi(t *testing.T) {
 	if after := df("of 2 GiB"); grown.Size != 2*volume.GiB || after < before*19/10 {
 		t.Errorf("expanded to %d bytes, df went from %d to %d", grown.Size, before, after)
 	}
+	checkPlain := plainBeside(t, data)
 	for _, n := range l.Nodes() {
 		if err := l.Restart(labContext(t), n.Name); err != nil {
 			t.Fatal(err)
@@ -158,6 +159,7 @@ func TestVolumeOfHeketi(t *testing.T) {
 	if err != nil || string(got) != data {
 		t.Errorf("after the restart of all nodes: %d bytes, %v; want %d", len(got), err, len(data))
 	}
+	checkPlain()
 	if err := os.Remove(file); err != nil {
 		t.Error(err)
 	}
@@ -168,8 +170,37 @@ func TestVolumeOfHeketi(t *testing.T) {
 	checkEmpty(t)
 }
 
+// plainBeside mounts a volume on plain directories with those data in it. The
+// function that it returns checks them and takes the volume away.
+func plainBeside(t *testing.T, data string) (check func()) {
+	t.Helper()
+	b := labtest.Backend(t)
+	v, err := b.Create(labContext(t), labtest.Spec(t, "plain-beside", 64*volume.MiB))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := labtest.Mount(t, v)
+	file := filepath.Join(target, "data")
+	if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		awaitHealthy(t, b, v.Handle)
+		if got, err := os.ReadFile(file); err != nil || string(got) != data {
+			t.Errorf("the plain volume after the restart of all nodes: %d bytes, %v; want %d", len(got), err, len(data))
+		}
+		if _, err := lab.Current().Host(labContext(t), "umount", target); err != nil {
+			t.Error(err)
+		}
+		if err := b.Delete(labContext(t), v.Handle); err != nil {
+			t.Errorf("delete %v: %v", v.Handle, err)
+		}
+	}
+}
+
 // awaitHealthy waits until nothing is wrong with a volume.
-func awaitHealthy(t testing.TB, b *heketi.Backend, h volume.Handle) {
+func awaitHealthy(t testing.TB, b volume.Backend, h volume.Handle) {
 	t.Helper()
 	ctx := labContext(t)
 	for {
