@@ -107,7 +107,7 @@ func New(o Options) (*Controller, error) {
 // Run provisions until ctx ends, and returns when all that it began has
 // returned. It may be run again, but not twice at once: see Lead.
 func (c *Controller) Run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(c.Log.Handler())))
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(Quiet{c.Log.Handler()})))
 	defer cancel()
 	factory := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(slim))
 	claims, pvs, classes := factory.Core().V1().PersistentVolumeClaims(), factory.Core().V1().PersistentVolumes(), factory.Storage().V1().StorageClasses()
@@ -185,6 +185,22 @@ func (c *Controller) libraryOptions(claims cache.SharedIndexInformer, pvs, class
 func (c *Controller) limiter(most time.Duration) workqueue.TypedRateLimiter[string] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[string](min(c.RetryFirst, most), most)
 }
+
+// Quiet is a handler for what Kubernetes' libraries log: warnings and errors.
+// They tell of each attempt and each event too, as we do already, by several
+// lines each.
+type Quiet struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (q Quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (q Quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return Quiet{q.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (q Quiet) WithGroup(name string) slog.Handler { return Quiet{q.Handler.WithGroup(name)} }
 
 // slim drops what nobody here reads and what is the larger part of many objects.
 func slim(o any) (any, error) {

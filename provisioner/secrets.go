@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -15,7 +16,9 @@ import (
 // nothing is kept, so a new key is used from the next request on.
 type Secrets struct{ Client kubernetes.Interface }
 
-// Secret returns the values of a Secret by their keys. NotFound where there is none.
+// Secret returns the values of a Secret by their keys; a line end after a value,
+// which comes of making Secrets from files, is no part of it. NotFound where
+// there is none.
 func (s Secrets) Secret(ctx context.Context, namespace, name string) (map[string]volume.Secret, error) {
 	found, err := s.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -23,7 +26,7 @@ func (s Secrets) Secret(ctx context.Context, namespace, name string) (map[string
 	}
 	values := make(map[string]volume.Secret, len(found.Data))
 	for key, value := range found.Data {
-		values[key] = volume.Secret(value)
+		values[key] = volume.Secret(bytes.TrimRight(value, "\r\n"))
 	}
 	return values, nil
 }

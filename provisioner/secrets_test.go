@@ -23,7 +23,7 @@ const hidden = "s3cr3t-k3y"
 
 func TestSecrets(t *testing.T) {
 	client := fake.NewClientset(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "storage", Name: "heketi"}, Data: map[string][]byte{"key": []byte(hidden)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "storage", Name: "heketi"}, Data: map[string][]byte{"key": []byte(hidden + "\n")},
 	})
 	client.PrependReactor("get", "secrets", func(a k8stesting.Action) (bool, runtime.Object, error) {
 		if a.GetNamespace() == "forbidden" {

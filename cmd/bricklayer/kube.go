@@ -95,7 +95,7 @@ var libraryLog sync.Once
 
 // provision runs the provisioner while this controller leads, until ctx ends.
 func (o *kubeOptions) provision(ctx context.Context, env environment, client kubernetes.Interface, driver string, volumes provisioner.Volumes, registry prometheus.Registerer, log *slog.Logger) error {
-	libraryLog.Do(func() { klog.SetSlogLogger(log) })
+	libraryLog.Do(func() { klog.SetSlogLogger(slog.New(provisioner.Quiet{Handler: log.Handler()})) })
 	p, err := provisioner.New(provisioner.Options{
 		Client: client, Volumes: withVolumeID{volumes}, Driver: driver,
 		Workers: o.workers, Expand: o.expand, Metrics: registry, Log: log,
