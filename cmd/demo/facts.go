@@ -48,7 +48,7 @@ func parseMount(line string) (mounted, error) {
 // setLVM tells of the logical volume and its thin pool.
 func (f *facts) setLVM(ctx context.Context, l *lab.Lab, b brick, m mounted) error {
 	lvs := func(what, of string) ([]string, error) {
-		out, err := l.Exec(ctx, b.node, "lvs", "--noheadings", "--units", "m", "--separator", "|", "-o", what, of)
+		out, err := l.Exec(ctx, b.node, "lvs", "--noheadings", "--units", "b", "--nosuffix", "--separator", "|", "-o", what, of)
 		if err != nil {
 			return nil, err
 		}
@@ -59,15 +59,15 @@ func (f *facts) setLVM(ctx context.Context, l *lab.Lab, b brick, m mounted) erro
 		return fmt.Errorf("lvs of %s on %s: %w", m.device, b.node, err)
 	}
 	if lv[3] == "" {
-		f.below = fmt.Sprintf("LV %s, %s, of VG %s", lv[0], lv[2], lv[1])
+		f.below = fmt.Sprintf("LV %s, %s\nof VG %s", lv[0], sizeOf(lv[2]), lv[1])
 	} else {
 		of := lv[1] + "/" + lv[3]
 		pool, err := lvs("lv_size,chunk_size,zero", of)
 		if err != nil {
 			return fmt.Errorf("lvs of %s on %s: %w", of, b.node, err)
 		}
-		f.below = fmt.Sprintf("thin LV %s, %s\nin thin pool %s, %s (chunks of %s, %s)\nof VG %s",
-			lv[0], lv[2], lv[3], pool[0], pool[1], pool[2], lv[1])
+		f.below = fmt.Sprintf("thin LV %s, %s\nin thin pool %s, %s\n(chunks of %s, zeroing: %s)\nof VG %s",
+			lv[0], sizeOf(lv[2]), lv[3], sizeOf(pool[0]), sizeOf(pool[1]), pool[2], lv[1])
 	}
 	out, err := l.Exec(ctx, b.node, "df", "-B1", "--output=size", m.point)
 	if err != nil {
@@ -91,6 +91,18 @@ func parseLVS(out string, want int) ([]string, error) {
 		fields[i] = strings.TrimSpace(fields[i])
 	}
 	return fields, nil
+}
+
+// sizeOf shows bytes for people; what is no number is shown as it came.
+func sizeOf(text string) string {
+	bytes, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil:
+		return strconv.Quote(text)
+	case bytes < mib:
+		return strconv.FormatInt(bytes>>10, 10) + " KiB"
+	}
+	return size(bytes)
 }
 
 func lastNumber(out string) (int64, error) {
@@ -119,7 +131,7 @@ func (f *facts) setQuota(ctx context.Context, l *lab.Lab, b brick, m mounted) er
 	if err != nil {
 		return fmt.Errorf("xfs_quota report of %s on %s: %w", m.point, b.node, err)
 	}
-	f.below = fmt.Sprintf("a directory of the XFS on %s\nno LVM", m.device)
+	f.below = fmt.Sprintf("a directory of the XFS on %s,\nno LVM", m.device)
 	f.limit = fmt.Sprintf("XFS project quota: %s\n(project %d)", size(limit), project)
 	return nil
 }

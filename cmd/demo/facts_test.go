@@ -66,6 +66,16 @@ func TestParseTools(t *testing.T) {
 	}
 }
 
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]string{
+		"1073741824": "1024 MiB", "1006108672": "959.5 MiB", "262144": "256 KiB", "": `""`, "1g": `"1g"`,
+	} {
+		if got := sizeOf(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestBrief(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 2)
 	if got := brief("/mounts/vg_" + id + "/brick_" + id); got != "/mounts/vg_012345…/brick_012345…" {

@@ -70,7 +70,7 @@ func (b *bench) cell(at, volume, hand int) string {
 	text := fmt.Sprintf("%s %s\n", ours, b.jobs[at].unit)
 	if volume != hand {
 		r := spreadOf(ratios(b.values(at, volume), b.values(at, hand)))
-		text += fmt.Sprintf("= %s of by hand (%s to %s)", fixed(r.median), fixed(r.least), fixed(r.most))
+		text += fmt.Sprintf("%s × by hand (%s to %s)", fixed(r.median), fixed(r.least), fixed(r.most))
 		if r.noisy() {
 			text += ", too noisy to judge"
 		}

@@ -72,8 +72,8 @@ func benchOf(l load, volumes ...[]float64) *bench {
 func TestCell(t *testing.T) {
 	b := benchOf(load{0.97, 0.1}, []float64{50, 55}, []float64{10, 100}, []float64{50, 50})
 	for volume, want := range []string{
-		"52.5 (50.0 to 55.0) IOPS\n= 1.05 of by hand (1.00 to 1.10)\nCPU 97 %, disk 10 %",
-		"55.0 (10.0 to 100) IOPS\n= 1.10 of by hand (0.20 to 2.00), too noisy to judge\nCPU 97 %, disk 10 %",
+		"52.5 (50.0 to 55.0) IOPS\n1.05 × by hand (1.00 to 1.10)\nCPU 97 %, disk 10 %",
+		"55.0 (10.0 to 100) IOPS\n1.10 × by hand (0.20 to 2.00), too noisy to judge\nCPU 97 %, disk 10 %",
 		"50.0 (50.0 to 50.0) IOPS\nCPU 97 %, disk 10 %",
 	} {
 		if d := cmp.Diff(want, b.cell(0, volume, 2)); d != "" {

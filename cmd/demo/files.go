@@ -45,10 +45,11 @@ func reserve(path string, bytes int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// fill writes more bytes to a file from an offset on, down to the disk, and
-// returns how far it came.
+// fill writes more bytes to a file from an offset on, and returns how far it came.
+// Each write is answered once it is on the disks: else a few more than there is
+// room for would be taken, and refused later.
 func fill(ctx context.Context, path string, from, more int64) (int64, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_SYNC, 0o600)
 	if err != nil {
 		return from, err
 	}
@@ -61,9 +62,7 @@ func fill(ctx context.Context, path string, from, more int64) (int64, error) {
 			at += int64(n)
 		}
 	}
-	// Writes are answered before they are on the disks; a limit may show only here.
-	err = errors.Join(err, f.Sync(), f.Close())
-	return at, err
+	return at, errors.Join(err, f.Close())
 }
 
 // fillPatiently is fill for a file system that has just grown.

@@ -115,27 +115,17 @@ func each(volumes, round int, do func(volume int) error) error {
 	return nil
 }
 
-// all runs the rounds. After each it calls told with how many remain and what of
-// the time.
-func (b *bench) all(ctx context.Context, dirs []string, told func(round int, left time.Duration)) error {
-	b.runs = make([][][]run, len(b.jobs))
-	for i := range b.runs {
-		b.runs[i] = make([][]run, len(dirs))
-	}
-	begun := time.Now()
-	for round := range b.rounds {
-		for at, j := range b.jobs {
-			err := each(len(dirs), round, func(v int) error {
-				r, err := b.once(ctx, dirs[v], j, round)
-				b.runs[at][v] = append(b.runs[at][v], r)
-				return err
-			})
-			if err != nil {
-				return err
-			}
+// round runs each job once on each volume.
+func (b *bench) round(ctx context.Context, dirs []string, round int) error {
+	for at, j := range b.jobs {
+		err := each(len(dirs), round, func(v int) error {
+			r, err := b.once(ctx, dirs[v], j, round)
+			b.runs[at][v] = append(b.runs[at][v], r)
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		aRound := time.Since(begun).Seconds() / float64(round+1)
-		told(round+1, time.Duration(aRound*float64(b.rounds-round-1)*float64(time.Second)))
 	}
 	return nil
 }
@@ -153,6 +143,14 @@ func (b *bench) once(ctx context.Context, dir string, j job, round int) (run, er
 	b.version = m.version
 	after, err := look(ctx, b.lab)
 	return run{m, before.until(after)}, err
+}
+
+func newBench(l *lab.Lab, volumes int, o options) *bench {
+	b := &bench{lab: l, jobs: jobs(), rounds: o.rounds, duration: time.Duration(o.seconds) * time.Second}
+	for range b.jobs {
+		b.runs = append(b.runs, make([][]run, volumes))
+	}
+	return b
 }
 
 // file is what the jobs of a volume work on.

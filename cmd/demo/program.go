@@ -109,6 +109,16 @@ func (b *byBricklayer) tidy(ctx context.Context) error {
 // brick is one brick of a volume, and the node that it lies on.
 type brick struct{ node, path string }
 
+// brickOn returns the first of the bricks that lies on a node.
+func brickOn(node string, all []brick) (brick, error) {
+	for _, b := range all {
+		if b.node == node {
+			return b, nil
+		}
+	}
+	return brick{}, fmt.Errorf("it has no brick on %s", node)
+}
+
 // parseBricks reads ADDRESS:PATH, as Gluster writes bricks.
 func parseBricks(nodes []lab.Node, all []string) ([]brick, error) {
 	if len(all) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -88,16 +89,14 @@ func newStory(l *lab.Lab, out io.Writer, o options) (*story, error) {
 		a.dir = filepath.Join(l.MountDir(), "demo-"+strconv.Itoa(len(s.table.head)+1))
 		s.table.head = append(s.table.head, a.title)
 	}
-	s.bench = &bench{lab: l, jobs: jobs(), rounds: o.rounds, duration: time.Duration(o.seconds) * time.Second}
+	s.bench = newBench(l, len(s.actors), o)
 	return s, nil
 }
 
 // tell does all of it. The volumes are left where it fails: the lab goes, or tidy
 // is called.
 func (s *story) tell(ctx context.Context) error {
-	fmt.Fprintf(s.out, "\nThe first volume of a fresh cluster starts slowly, so one is made and removed by hand first.\n")
-	warm := &byHand{lab: s.lab, name: handVolume}
-	if err := errors.Join(warm.create(ctx, firstSize), warm.remove(ctx)); err != nil {
+	if err := s.warmUp(ctx); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
 	fmt.Fprintf(s.out, "\nThe same request thrice: with lvm false and true by the program, and by hand.\n")
@@ -123,11 +122,34 @@ func (s *story) tell(ctx context.Context) error {
 	return s.conclude(ctx)
 }
 
+// warmUp makes and removes a volume by hand and one by the program: the first of a
+// fresh cluster, and of a fresh agent, starts slowly.
+func (s *story) warmUp(ctx context.Context) error {
+	fmt.Fprintf(s.out, "\nThe first volume of a fresh cluster starts slowly: one is made and removed before.\n")
+	for _, a := range []*actor{s.actors[hand], s.actors[0]} {
+		err := s.working(a.title, func() (string, error) {
+			if err := a.create(ctx, firstSize); err != nil {
+				return "", err
+			}
+			return "warm", a.remove(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // describe notes what lies under the volumes.
 func (s *story) describe(ctx context.Context) error {
 	var path, below, limits, brickMount, clientMount []string
+	node := s.lab.Nodes()[0].Name
 	for _, a := range s.actors {
-		f, err := factsOf(ctx, s.lab, a.bricks()[0])
+		b, err := brickOn(node, a.bricks())
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.title, err)
+		}
+		f, err := factsOf(ctx, s.lab, b)
 		if err != nil {
 			return fmt.Errorf("%s: what is under its brick: %w", a.title, err)
 		}
@@ -138,21 +160,19 @@ func (s *story) describe(ctx context.Context) error {
 		path, below, limits = append(path, brief(f.path)), append(below, brief(f.below)), append(limits, f.limit)
 		brickMount, clientMount = append(brickMount, f.options), append(clientMount, client)
 	}
-	s.table.add("brick on "+s.actors[0].bricks()[0].node, path...)
+	s.table.add("brick on "+node, path...)
 	s.table.add("what it is", below...)
 	s.table.add("what limits it", limits...)
 	s.table.add("its file system", brickMount...)
 	s.table.add("the client's mount", clientMount...)
-	var err error
-	s.proof, err = s.exhibits(ctx)
-	return err
+	return nil
 }
 
 // compare runs fio on all volumes, in turn.
 func (s *story) compare(ctx context.Context) error {
 	b := s.bench
 	var dirs []string
-	fmt.Fprintf(s.out, "\n  fio: %d rounds of %d jobs on each volume in turn, %s each\n", b.rounds, len(b.jobs), b.duration)
+	fmt.Fprintf(s.out, "\n  fio: %d rounds of %d jobs on each volume in turn, %d s each\n", b.rounds, len(b.jobs), s.options.seconds)
 	for _, a := range s.actors {
 		if err := s.working(a.title, func() (string, error) {
 			return "a file of " + size(fioBytes) + " is laid out", layOut(ctx, s.lab, a.dir)
@@ -161,11 +181,16 @@ func (s *story) compare(ctx context.Context) error {
 		}
 		dirs = append(dirs, a.dir)
 	}
-	err := b.all(ctx, dirs, func(round int, left time.Duration) {
-		fmt.Fprintf(s.out, "      round %d of %d is done, about %d s to go\n", round, b.rounds, int(left.Seconds()))
-	})
-	if err != nil {
-		return err
+	begun := time.Now()
+	for round := range b.rounds {
+		err := s.working(fmt.Sprintf("round %d of %d", round+1, b.rounds), func() (string, error) {
+			err := b.round(ctx, dirs, round)
+			aRound := time.Since(begun).Seconds() / float64(round+1)
+			return fmt.Sprintf("about %.0f s to go", aRound*float64(b.rounds-round-1)), err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for at, j := range b.jobs {
 		var cells []string
@@ -173,6 +198,10 @@ func (s *story) compare(ctx context.Context) error {
 			cells = append(cells, b.cell(at, v, hand))
 		}
 		s.table.add(j.title, cells...)
+	}
+	var err error
+	if s.proof, err = s.exhibits(ctx); err != nil { // now that there are data
+		return fmt.Errorf("what the tools say: %w", err)
 	}
 	return s.removeFiles()
 }
@@ -199,6 +228,8 @@ func (s *story) tidy(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func size(bytes int64) string { return strconv.FormatInt(bytes/mib, 10) + " MiB" }
+func size(bytes int64) string {
+	return strconv.FormatFloat(math.Round(float64(bytes)/mib*10)/10, 'f', -1, 64) + " MiB"
+}
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s" }
