@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/informers"
@@ -88,6 +89,7 @@ func New(o Options) (*Controller, error) {
 	if o.Workers <= 0 {
 		o.Workers = DefaultWorkers
 	}
+	sealScheme()
 	c := &Controller{Options: o, metrics: metrics.New("controller")}
 	if o.Metrics == nil {
 		return c, nil
@@ -104,12 +106,26 @@ func New(o Options) (*Controller, error) {
 	return c, nil
 }
 
+// sealScheme keeps sig-storage-lib from writing to client-go's scheme, which it
+// does whenever a controller is made. The types are in there since the program
+// began, and at our second term as leader others read it: those who renew the
+// lease, and those who read Secrets.
+var sealScheme = sync.OnceFunc(func() {
+	add := corev1.AddToScheme
+	corev1.AddToScheme = func(s *runtime.Scheme) error { //nolint:reassign // the library calls this variable
+		if s == scheme.Scheme {
+			return nil
+		}
+		return add(s)
+	}
+})
+
 // Run provisions until ctx ends, and returns when all that it began has
 // returned. It may be run again, but not twice at once: see Lead.
 func (c *Controller) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(Quiet{c.Log.Handler()})))
 	defer cancel()
-	factory := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(slim))
+	factory := informers.NewSharedInformerFactoryWithOptions(c.Client, controller.DefaultResyncPeriod, informers.WithTransform(slim))
 	claims, pvs, classes := factory.Core().V1().PersistentVolumeClaims(), factory.Core().V1().PersistentVolumes(), factory.Storage().V1().StorageClasses()
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	defer broadcaster.Shutdown()
@@ -118,7 +134,7 @@ func (c *Controller) Run(ctx context.Context) {
 
 	g := &guard{
 		client: c.Client, driver: c.Driver, volumes: c.Volumes, claims: claims.Lister(), events: events, log: c.Log, timeout: c.CallTimeout,
-		working: map[types.UID]struct{}{}, made: map[types.UID]time.Time{},
+		working: map[types.UID]context.CancelFunc{}, made: map[types.UID]time.Time{},
 	}
 	loops := []*loop{c.newLoop("cleanup", g.concerns, g.sync)}
 	if c.Expand {

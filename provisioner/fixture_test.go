@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
+	"k8s.io/klog/v2"
 
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
@@ -120,10 +121,14 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// quietLibrary drops what Kubernetes' libraries log of errors that tests provoke.
+var quietLibrary = sync.OnceFunc(func() { klog.SetSlogLogger(discard()) })
+
 // newWorld returns a world in which nothing runs yet. When the test ends there
 // must be no volume and nothing left over.
 func newWorld(t *testing.T, classes ...*storagev1.StorageClass) *world {
 	t.Helper()
+	quietLibrary()
 	cluster := agenttest.New(agenttest.Default(3))
 	config := plain.Config{Pool: cluster.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"}, MaxOperations: 4}
 	for i, n := range cluster.Config().Nodes {

@@ -38,8 +38,9 @@ type guard struct {
 	log     *slog.Logger
 	timeout time.Duration
 
-	mu      sync.Mutex
-	working map[types.UID]struct{}
+	mu sync.Mutex
+	// working holds the claims whose volumes are being made, with what ends that.
+	working map[types.UID]context.CancelFunc
 	// made holds claims whose PersistentVolume was made but perhaps not stored
 	// yet, with the time after which we stop to believe that it will be.
 	made map[types.UID]time.Time
@@ -58,11 +59,14 @@ var errClaimBusy = errors.New("its volume is being made or stored at present")
 func (g *guard) finalizer() string  { return g.driver + "/provisioning" }
 func (g *guard) annotation() string { return g.driver + "/volume-handle" }
 
-// begin says that a volume is being made for the claim.
-func (g *guard) begin(uid types.UID) {
+// begin says that a volume is being made for the claim, and returns the context
+// in which: it ends when nobody wants the volume any more.
+func (g *guard) begin(ctx context.Context, uid types.UID) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.working[uid] = struct{}{}
+	g.working[uid] = cancel
+	return ctx
 }
 
 // end says that nothing is being made any more, and whether a
@@ -70,6 +74,7 @@ func (g *guard) begin(uid types.UID) {
 func (g *guard) end(uid types.UID, made bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.working[uid]()
 	delete(g.working, uid)
 	if made {
 		g.made[uid] = time.Now().Add(madeFor)
@@ -95,10 +100,15 @@ func (g *guard) isMade(uid types.UID) bool {
 	return ok
 }
 
-func (g *guard) isWorking(uid types.UID) bool {
+// interrupt ends the making of a claim's volume, and reports whether it was
+// being made.
+func (g *guard) interrupt(uid types.UID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, ok := g.working[uid]
+	cancel, ok := g.working[uid]
+	if ok {
+		cancel()
+	}
 	return ok
 }
 
@@ -198,7 +208,7 @@ func (g *guard) sync(ctx context.Context, namespace, claimName string) error {
 // clean deletes the volume of a claim that is being deleted, unless a
 // PersistentVolume stands for it.
 func (g *guard) clean(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
-	if g.isWorking(claim.UID) || g.isMade(claim.UID) {
+	if g.interrupt(claim.UID) || g.isMade(claim.UID) {
 		return errClaimBusy
 	}
 	_, err := g.client.CoreV1().PersistentVolumes().Get(ctx, pvPrefix+string(claim.UID), metav1.GetOptions{})

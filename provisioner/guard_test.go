@@ -33,6 +33,16 @@ func TestClaimDeletedMidway(t *testing.T) {
 		"after a create whose answer was lost": func(w *world, then func()) {
 			w.volumes.set(nil, once("create", func(h volume.Handle) error { then(); return lost("create", h) }))
 		},
+		"while the create waits for its turn": func(w *world, then func()) {
+			first := once("create", func(volume.Handle) error { then(); return errClaimBusy })
+			w.volumes.set(func(ctx context.Context, op string, h volume.Handle) error {
+				if first(ctx, op, h) == nil {
+					return nil
+				}
+				<-ctx.Done() // or the test never ends
+				return &volume.Error{Kind: volume.Busy, On: h.String(), Err: ctx.Err()}
+			}, nil)
+		},
 		"before a create that certainly failed": func(w *world, then func()) {
 			w.volumes.set(once("create", func(h volume.Handle) error {
 				then()

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -60,7 +60,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, client: client, program: filepath.Join(t.TempDir(), "bricklayer")}
-	s.namespace = "prov-" + strings.ToLower(strings.TrimPrefix(t.Name(), "TestKube"))
+	s.namespace = "prov-" + strings.ToLower(strings.TrimPrefix(t.Name(), "TestKube")) + "-" + string(uuid.NewUUID())[:4]
 	s.args = []string{"--pools", l.PoolFile(), "--certs", filepath.Join(l.CertsDir(), "controller")}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "bricklayer.csi/cmd/bricklayer")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -70,7 +70,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
-	if _, err := client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -21,12 +22,13 @@ type loop struct {
 	sync     func(ctx context.Context, namespace, name string) error
 	queue    workqueue.TypedRateLimitingInterface[string]
 	workers  int
+	pause    time.Duration
 	log      *slog.Logger
 }
 
 func (c *Controller) newLoop(name string, concerns func(*corev1.PersistentVolumeClaim) bool, sync func(context.Context, string, string) error) *loop {
 	queue := workqueue.NewTypedRateLimitingQueueWithConfig(c.limiter(c.RetryMost), workqueue.TypedRateLimitingQueueConfig[string]{Name: name})
-	return &loop{name: name, concerns: concerns, sync: sync, queue: queue, workers: min(loopWorkers, c.Workers), log: c.Log}
+	return &loop{name: name, concerns: concerns, sync: sync, queue: queue, workers: min(loopWorkers, c.Workers), pause: c.RetryFirst, log: c.Log}
 }
 
 // handler puts claims into the queue.
@@ -60,7 +62,11 @@ func (l *loop) one(ctx context.Context, key string) {
 		l.queue.Forget(key)
 		return
 	}
-	if !errors.Is(err, errClaimBusy) && ctx.Err() == nil {
+	if errors.Is(err, errClaimBusy) {
+		l.queue.AddAfter(key, l.pause) // that is no failure, and ends soon
+		return
+	}
+	if ctx.Err() == nil {
 		l.log.WarnContext(ctx, "work on a claim failed and is repeated", "work", l.name, "claim", key, "error", err)
 	}
 	l.queue.AddRateLimited(key)

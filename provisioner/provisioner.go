@@ -76,15 +76,15 @@ func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptio
 		return nil, controller.ProvisioningNoChange, opaque(err)
 	}
 	h := spec.Handle()
-	p.guard.begin(o.PVC.UID)
+	making := p.guard.begin(ctx, o.PVC.UID)
 	made := false
 	defer func() { p.guard.end(o.PVC.UID, made) }()
-	if err := p.guard.mark(ctx, o.PVC, h); errors.Is(err, errClaimGone) {
+	if err := p.guard.mark(making, o.PVC, h); errors.Is(err, errClaimGone) {
 		return p.abandon(ctx, o.PVC, h)
 	} else if err != nil {
 		return nil, controller.ProvisioningNoChange, opaque(err)
 	}
-	v, err := p.volumes.Create(ctx, spec)
+	v, err := p.volumes.Create(making, spec)
 	if err != nil {
 		p.log.WarnContext(ctx, "a volume was not made", "claim", nameOf(o.PVC), "volume", h.String(), "kind", volume.KindOf(err).String(), "error", err)
 		return nil, stateAfter(err), opaque(err)
