@@ -107,12 +107,12 @@ func New(o Options) (*Controller, error) {
 }
 
 // sealScheme keeps sig-storage-lib from writing to client-go's scheme, which it
-// does whenever a controller is made. The types are in there since the program
+// does through this variable whenever a controller is made. The types are in there since the program
 // began, and at our second term as leader others read it: those who renew the
 // lease, and those who read Secrets.
 var sealScheme = sync.OnceFunc(func() {
 	add := corev1.AddToScheme
-	corev1.AddToScheme = func(s *runtime.Scheme) error { //nolint:reassign // the library calls this variable
+	corev1.AddToScheme = func(s *runtime.Scheme) error {
 		if s == scheme.Scheme {
 			return nil
 		}

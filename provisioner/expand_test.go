@@ -20,25 +20,25 @@ import (
 	"bricklayer.csi/internal/volume"
 )
 
-// ask edits a claim's request, as a user does.
-func (w *world) ask(name, size string) {
+// ask edits the request of the claim "data", as a user does.
+func (w *world) ask(size string) {
 	w.t.Helper()
 	patch := []byte(`{"spec":{"resources":{"requests":{"storage":"` + size + `"}}}}`)
-	if _, err := w.CoreV1().PersistentVolumeClaims(testNamespace).Patch(w.t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := w.CoreV1().PersistentVolumeClaims(testNamespace).Patch(w.t.Context(), "data", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// size waits until claim, PersistentVolume and volume have a size.
-func (w *world) size(name, size string) *corev1.PersistentVolumeClaim {
+// size waits until the claim "data", its PersistentVolume and its volume have a size.
+func (w *world) size(size string) *corev1.PersistentVolumeClaim {
 	w.t.Helper()
 	want := resource.MustParse(size)
-	w.eventually(name+" has "+size, func() bool {
-		c := w.get(name)
+	w.eventually("the claim has "+size, func() bool {
+		c := w.get("data")
 		has := storage(c.Status.Capacity)
 		return has.Cmp(want) == 0
 	})
-	c := w.get(name)
+	c := w.get("data")
 	if has := storage(w.pv(c).Spec.Capacity); has.Cmp(want) != 0 {
 		w.t.Errorf("the PersistentVolume has %s, the claim %s", has.String(), size)
 	}
@@ -57,8 +57,8 @@ func TestExpand(t *testing.T) {
 	w.start()
 	w.claim("data")
 	w.bound("data")
-	w.ask("data", "100Mi")
-	c := w.size("data", "100Mi")
+	w.ask("100Mi")
+	c := w.size("100Mi")
 	want := corev1.PersistentVolumeClaimStatus{
 		Phase:              corev1.ClaimBound,
 		Capacity:           corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("100Mi")},
@@ -84,7 +84,7 @@ func TestExpandRefused(t *testing.T) {
 	w.start()
 	w.claim("data")
 	w.bound("data")
-	w.ask("data", "900Ti")
+	w.ask("900Ti")
 	w.eventually("the claim says why it does not grow", func() bool {
 		s := w.get("data").Status
 		return s.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimControllerResizeInfeasible && hasCondition(s, corev1.PersistentVolumeClaimControllerResizeError)
@@ -92,8 +92,8 @@ func TestExpandRefused(t *testing.T) {
 	w.eventually("an event says why", func() bool {
 		return strings.Contains(w.events(), "Warning VolumeResizeFailed PersistentVolumeClaim/data")
 	})
-	w.ask("data", "80Mi")
-	c := w.size("data", "80Mi")
+	w.ask("80Mi")
+	c := w.size("80Mi")
 	if len(c.Status.Conditions) > 0 || len(c.Status.AllocatedResourceStatuses) > 0 {
 		t.Errorf("the status still tells of the failure: %+v", c.Status)
 	}
@@ -124,13 +124,13 @@ func TestExpandUnknownOutcome(t *testing.T) {
 	w.start()
 	w.claim("data")
 	w.bound("data")
-	w.ask("data", "128Mi")
+	w.ask("128Mi")
 	w.eventually("an event says that the outcome is unknown", func() bool {
 		return strings.Contains(w.events(), "Warning VolumeResizeFailed PersistentVolumeClaim/data: expand on ")
 	})
-	w.ask("data", "70Mi")
+	w.ask("70Mi")
 	asked.Store(true)
-	w.size("data", "128Mi")
+	w.size("128Mi")
 	w.remove("data")
 	w.empty()
 }
@@ -150,14 +150,14 @@ func TestExpandNotWrittenDown(t *testing.T) {
 	w.claim("data")
 	w.bound("data")
 	refuse.Store(true)
-	w.ask("data", "100Mi")
+	w.ask("100Mi")
 	w.eventually("the growth is in progress", func() bool {
 		return w.get("data").Status.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimControllerResizeInProgress
 	})
 	w.kill()
 	refuse.Store(false)
 	w.start()
-	w.size("data", "100Mi")
+	w.size("100Mi")
 	w.remove("data")
 	w.empty()
 }
@@ -168,7 +168,7 @@ func TestExpandLeftToResizer(t *testing.T) {
 	w.start(func(o *Options) { o.Expand = false })
 	w.claim("data")
 	w.bound("data")
-	w.ask("data", "100Mi")
+	w.ask("100Mi")
 	w.claim("later")
 	w.bound("later")
 	if s := w.get("data").Status; len(s.AllocatedResources) > 0 || len(s.Conditions) > 0 {

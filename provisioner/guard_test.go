@@ -25,16 +25,16 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func TestClaimDeletedMidway(t *testing.T) {
 	for name, install := range map[string]func(w *world, then func()){
 		"before the create": func(w *world, then func()) {
-			w.volumes.set(once("create", func(volume.Handle) error { then(); return nil }), nil)
+			w.volumes.set(once(func(volume.Handle) error { then(); return nil }), nil)
 		},
 		"after the create": func(w *world, then func()) {
-			w.volumes.set(nil, once("create", func(volume.Handle) error { then(); return nil }))
+			w.volumes.set(nil, once(func(volume.Handle) error { then(); return nil }))
 		},
 		"after a create whose answer was lost": func(w *world, then func()) {
-			w.volumes.set(nil, once("create", func(h volume.Handle) error { then(); return lost("create", h) }))
+			w.volumes.set(nil, once(func(h volume.Handle) error { then(); return lost("create", h) }))
 		},
 		"while the create waits for its turn": func(w *world, then func()) {
-			first := once("create", func(volume.Handle) error { then(); return errClaimBusy })
+			first := once(func(volume.Handle) error { then(); return errClaimBusy })
 			w.volumes.set(func(ctx context.Context, op string, h volume.Handle) error {
 				if first(ctx, op, h) == nil {
 					return nil
@@ -44,7 +44,7 @@ func TestClaimDeletedMidway(t *testing.T) {
 			}, nil)
 		},
 		"before a create that certainly failed": func(w *world, then func()) {
-			w.volumes.set(once("create", func(h volume.Handle) error {
+			w.volumes.set(once(func(h volume.Handle) error {
 				then()
 				return &volume.Error{Kind: volume.Exhausted, On: h.String()}
 			}), nil)
@@ -61,12 +61,12 @@ func TestClaimDeletedMidway(t *testing.T) {
 	}
 }
 
-// once returns a hook that acts in the first call of an operation.
-func once(op string, act func(volume.Handle) error) func(context.Context, string, volume.Handle) error {
+// once returns a hook that acts in the first create.
+func once(act func(volume.Handle) error) func(context.Context, string, volume.Handle) error {
 	first := make(chan struct{}, 1)
 	first <- struct{}{}
-	return func(_ context.Context, did string, h volume.Handle) error {
-		if did == op {
+	return func(_ context.Context, op string, h volume.Handle) error {
+		if op == "create" {
 			select {
 			case <-first:
 				return act(h)
@@ -85,7 +85,7 @@ func TestKilledMidway(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			reached := make(chan struct{})
-			w.volumes.set(nil, once("create", func(h volume.Handle) error { close(reached); return lost("create", h) }))
+			w.volumes.set(nil, once(func(h volume.Handle) error { close(reached); return lost("create", h) }))
 			w.start(func(o *Options) { o.RetryFirst, o.RetryMost = time.Hour, time.Hour })
 			w.claim("data")
 			<-reached
@@ -118,7 +118,7 @@ func TestCleanupIsRepeated(t *testing.T) {
 			return lost(op, h)
 		}
 		return nil
-	}, once("create", func(h volume.Handle) error { w.remove("data"); return lost("create", h) }))
+	}, once(func(h volume.Handle) error { w.remove("data"); return lost("create", h) }))
 	w.start()
 	w.claim("data")
 	w.empty()
@@ -201,7 +201,7 @@ func TestHandleOf(t *testing.T) {
 // is not known whether the first volume was made.
 func TestClassReplaced(t *testing.T) {
 	w := newWorld(t)
-	w.volumes.set(nil, once("create", func(h volume.Handle) error {
+	w.volumes.set(nil, once(func(h volume.Handle) error {
 		ctx := context.Background()
 		if err := w.StorageV1().StorageClasses().Delete(ctx, "bricks", metav1.DeleteOptions{}); err != nil {
 			t.Error(err)

@@ -98,10 +98,10 @@ func (s *site) close() {
 }
 
 // start starts a controller without leader election's pauses.
-func (s *site) start(flags ...string) {
+func (s *site) start() {
 	s.t.Helper()
 	args := append([]string{"controller", "--kubeconfig", lab.Current().Kubeconfig(), "--endpoint", "", "--leader-election=false"}, s.args...)
-	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), s.program, append(args, flags...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), s.program, args...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

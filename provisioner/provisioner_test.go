@@ -3,6 +3,7 @@ package provisioner
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -143,9 +144,7 @@ func TestRefused(t *testing.T) {
 	inClass := func(parameters map[string]string, mountOptions ...string) func(*storagev1.StorageClass) {
 		return func(c *storagev1.StorageClass) {
 			c.MountOptions = mountOptions
-			for k, v := range parameters {
-				c.Parameters[k] = v
-			}
+			maps.Copy(c.Parameters, parameters)
 		}
 	}
 	for name, test := range map[string]struct {

@@ -3,6 +3,7 @@ package provisioner
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -79,9 +80,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	}
 	for _, name := range []string{"snapfactor", "restauthenabled", "clusterid", "secretName"} {
 		parameters := map[string]string{"lvm": "true"}
-		for k, v := range inTree {
-			parameters[k] = v
-		}
+		maps.Copy(parameters, inTree)
 		parameters[name] = "-\x00bad"
 		o.StorageClass = &storagev1.StorageClass{Parameters: parameters}
 		if _, err := p.spec(o); err == nil || strings.Contains(err.Error(), hidden) {
