@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd/mountpb"
@@ -107,7 +108,7 @@ func (s *Server) logCalls(ctx context.Context, req any, info *grpc.UnaryServerIn
 	}
 	if err != nil {
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
 	}
 	s.opts.Log.LogAttrs(ctx, level, "call ended", attrs...)
 	return resp, err
