@@ -69,6 +69,8 @@ test-lab-long: ## The same with the tests that take minutes each: heketi killed 
 test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods, then the lab's cluster itself (root)
 	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 	trap 'exit 130' INT TERM; \
+	NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
+	$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm; \
 	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \

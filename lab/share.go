@@ -64,6 +64,7 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
 		{"AGENT", l.agentPath()},
 		{"AGENT_PORT", strconv.Itoa(agentPort)},
+		{"GATEWAY", l.config.Gateway().String()},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])
 	}
