@@ -83,11 +83,10 @@ func chaos(t *testing.T, r *rand.Rand) {
 	for name := range alive {
 		w.bound(name)
 	}
-	w.eventually("there is one volume a claim", func() bool { return w.count() == len(alive) })
-	pvs, err := w.CoreV1().PersistentVolumes().List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(pvs.Items) != len(alive) {
-		t.Errorf("%d PersistentVolumes for %d claims, %v", len(pvs.Items), len(alive), err)
-	}
+	w.eventually("there is one volume and one PersistentVolume a claim", func() bool {
+		pvs, err := w.CoreV1().PersistentVolumes().List(context.Background(), metav1.ListOptions{})
+		return err == nil && len(pvs.Items) == len(alive) && w.count() == len(alive)
+	})
 	for name := range alive {
 		w.remove(name)
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
@@ -330,6 +331,18 @@ func (w *world) behave() {
 	react := k8stesting.ObjectReaction(w.Tracker())
 	w.PrependReactor("delete", "persistentvolumeclaims", w.deleteReaction(react))
 	w.PrependReactor("delete", "persistentvolumes", w.deleteReaction(react))
+	// The fake hands its own objects to those who watch; a server hands out copies.
+	w.PrependWatchReactor("*", func(action k8stesting.Action) (bool, watch.Interface, error) {
+		a := action.(k8stesting.WatchActionImpl)
+		from, err := w.Tracker().Watch(a.GetResource(), a.GetNamespace(), a.ListOptions)
+		if err != nil {
+			return true, nil, err
+		}
+		return true, watch.Filter(from, func(e watch.Event) (watch.Event, bool) {
+			e.Object = e.Object.DeepCopyObject()
+			return e, true
+		}), nil
+	})
 	changed := func(action k8stesting.Action) (bool, runtime.Object, error) {
 		handled, o, err := react(action)
 		if err == nil {

@@ -32,7 +32,7 @@ import (
 // controller as a process of its own:
 //
 //	go run ./cmd/lab up --name kube --kubernetes --heketi
-//	go test -tags kube ./provisioner -run TestKube -v -lab kube
+//	go test -tags kube -timeout 60m ./provisioner -run TestKube -v -lab kube
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
 // site is the lab's cluster with a namespace of the test's own and controllers
