@@ -165,7 +165,7 @@ func (c cluster) values() ([]byte, error) {
 // kubectl runs one command and fails the test where that fails.
 func (c cluster) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := c.Kubectl(t.Context(), args...)
+	out, err := c.Kubectl(context.WithoutCancel(t.Context()), args...) // cleanups call it too
 	if err != nil {
 		c.explain(t)
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func (c cluster) explain(t *testing.T) {
 // eventually waits until ok returns nil.
 func eventually(t *testing.T, within time.Duration, ok func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within)
 	defer cancel()
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()

@@ -96,6 +96,7 @@ func TestClaimsOfEveryClass(t *testing.T) {
 	for _, class := range []string{"plain", "plain-first", "lvm", "in-tree"} {
 		t.Run(class, func(t *testing.T) {
 			began := time.Now()
+			t.Cleanup(func() { c.gone(t, []string{"a-" + class, "b-" + class}, []string{class}) })
 			step := func(what string) { t.Logf("%5.1f s: %s", time.Since(began).Seconds(), what) }
 			a, b := "a-"+class, "b-"+class
 			t.Cleanup(func() {
