@@ -36,7 +36,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: %s}
 spec:
-  nodeName: %s
+  nodeSelector: {kubernetes.io/hostname: %s}
   terminationGracePeriodSeconds: 1
   securityContext: {runAsUser: 1000, runAsGroup: 1000}
   containers:
