@@ -209,11 +209,14 @@ func (s *site) phase(name string) string {
 	return s.kubectl("", "get", "pod", "kubelet-test-"+name, "-o", "jsonpath={.status.phase}")
 }
 
+func (s *site) uid(name string) string {
+	return s.kubectl("", "get", "pod", "kubelet-test-"+name, "-o", "jsonpath={.metadata.uid}")
+}
+
 // look runs a command at a pod's volume, as the worker sees it.
 func (s *site) look(name string, argv ...string) string {
 	s.t.Helper()
-	uid := s.kubectl("", "get", "pod", "kubelet-test-"+name, "-o", "jsonpath={.metadata.uid}")
-	argv = append(argv, "/var/lib/kubelet/pods/"+uid+"/volumes/kubernetes.io~csi/kubelet-test/mount/"+name)
+	argv = append(argv, "/var/lib/kubelet/pods/"+s.uid(name)+"/volumes/kubernetes.io~csi/kubelet-test/mount/"+name)
 	out, err := s.InWorker(s.t.Context(), worker, argv...)
 	if err != nil {
 		return "" // not there yet
@@ -283,8 +286,9 @@ func TestUnderKubelet(t *testing.T) {
 
 	s.kill("KILL", "^glusterfs .*volfile-id=/kubelet-test ")
 	for _, pod := range []string{"first", "second"} {
+		uid := s.uid(pod)
 		s.until("an event tells pod "+pod, func() bool {
-			events := s.kubectl("", "get", "events", "--field-selector", "reason=VolumeClientGone,involvedObject.name=kubelet-test-"+pod, "-o", "jsonpath={.items[*].message}")
+			events := s.kubectl("", "get", "events", "--field-selector", "reason=VolumeClientGone,involvedObject.uid="+uid, "-o", "jsonpath={.items[*].message}")
 			if events != "" {
 				t.Log(events)
 			}
