@@ -17,7 +17,7 @@ const (
 	NotStarted     Reason = "NotStarted"     // the volume does not run
 	AlreadyStarted Reason = "AlreadyStarted" // the volume runs
 	NotStopped     Reason = "NotStopped"     // the volume must be stopped first
-	Locked         Reason = "Locked"         // another transaction is in progress
+	Locked         Reason = "Locked"         // another transaction, or a rebalance, is in progress
 	PeerDown       Reason = "PeerDown"       // a peer that is needed does not answer, or is no peer
 	BrickInUse     Reason = "BrickInUse"     // a brick directory belongs, or belonged, to a volume
 	BrickMissing   Reason = "BrickMissing"   // a brick directory is not there, or lost its mark of the volume

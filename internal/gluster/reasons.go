@@ -40,6 +40,7 @@ var refusals = []refusal{
 	{errno: 30802, reason: Locked},
 	{text: "another transaction", reason: Locked},
 	{text: "locking failed", reason: Locked},
+	{text: "rebalance session is in progress", reason: Locked}, // as long as it moves files
 	{text: "quorum not met", reason: QuorumLost},
 	{errno: 30804, reason: PeerDown},
 	{text: "not in 'peer in cluster' state", reason: PeerDown},

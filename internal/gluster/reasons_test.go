@@ -62,6 +62,7 @@ var recordedReasons = map[string]Reason{
 	"delete-peerdown.xml":            PeerDown,
 	"set-quorumlost.xml":             QuorumLost,
 	"stop-quorumlost.xml":            QuorumLost,
+	"stop-rebalancing.xml":           Locked,
 	"set-locked.xml":                 Locked,
 	"set-locked-after-timeout.xml":   Locked,
 	"set-badoption.xml":              BadOption,

@@ -147,10 +147,18 @@ func (v *view) usedBricks(o operationEntry, info gluster.Volume) []string {
 	return used
 }
 
-// dropFromGluster stops and deletes a volume of ours in Gluster.
+// dropFromGluster stops and deletes a volume of ours in Gluster. The rebalance
+// that heketi starts after an expansion is waited for: Gluster does not stop a
+// volume in the middle of it.
 func (b *Backend) dropFromGluster(ctx context.Context, t task, info gluster.Volume) error {
 	b.log.InfoContext(ctx, "deleting in Gluster what heketi cannot delete: it was killed in an expansion", "volume", t.handle.String())
-	err := accept(b.Gluster.StopVolume(ctx, info.Name), gluster.NotStarted, gluster.NotFound)
+	var err error
+	for pause := b.newPause(); ; {
+		err = accept(b.Gluster.StopVolume(ctx, info.Name), gluster.NotStarted, gluster.NotFound)
+		if !volume.Is(err, volume.Busy) || pause.wait(ctx) != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = accept(b.Gluster.DeleteVolume(ctx, info.Name), gluster.NotFound)
 	}

@@ -191,7 +191,8 @@ func TestExpandInterruptedAnywhere(t *testing.T) {
 // delete the volume all the same.
 func TestExpansionThatHeketiCannotTakeBack(t *testing.T) {
 	s := newServer(t, heketitest.Default(3))
-	agents := func(c *Config) { c.Gluster = s.Gluster() }
+	g := s.Gluster()
+	agents := func(c *Config) { c.Gluster = g }
 	spec := testSpec(t, "pvc-1", volume.GiB)
 	larger := volume.SizeRange{Required: 2 * volume.GiB}
 	mustCreate(t, newBackend(t, s), spec)
@@ -224,6 +225,13 @@ func TestExpansionThatHeketiCannotTakeBack(t *testing.T) {
 	if err := alone.Delete(testContext(t), spec.Handle()); !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), "stop and delete it with gluster") {
 		t.Errorf("delete without agents: %v (%v)", err, volume.KindOf(err))
 	}
+	g.Rebalancing = 1 << 30
+	hurried, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := b.Delete(hurried, spec.Handle()); !volume.Is(err, volume.Busy) || !strings.Contains(err.Error(), "rebalance") || hurried.Err() != nil {
+		t.Errorf("delete in a long rebalance: %v (%v), want Busy before the deadline", err, volume.KindOf(err))
+	}
+	g.Rebalancing = 3
 	if err := b.Delete(testContext(t), spec.Handle()); err != nil {
 		t.Errorf("delete with agents: %v", err)
 	}

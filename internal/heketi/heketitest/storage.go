@@ -103,6 +103,8 @@ type Gluster struct {
 	Err error
 	// Strange has the cluster be another one than that below heketi.
 	Strange bool
+	// Rebalancing is how often it refuses to stop a volume because of a rebalance.
+	Rebalancing int
 	// Down are bricks (HOST:PATH prefixes) that do not run.
 	Down []string
 }
@@ -178,6 +180,10 @@ func (g *Gluster) VolumeStatus(ctx context.Context, name string) ([]gluster.Bric
 // StopVolume stops a volume.
 func (g *Gluster) StopVolume(_ context.Context, name string) error {
 	return g.with(name, func(v *gluster.Volume) error {
+		if g.Rebalancing > 0 {
+			g.Rebalancing--
+			return &gluster.Error{Reason: gluster.Locked, Command: "volume stop " + name, Text: "rebalance session is in progress for the volume '" + name + "'"}
+		}
 		if v.Status != gluster.StatusStarted {
 			return &gluster.Error{Reason: gluster.NotStarted, Command: "volume stop " + name, Text: "not started"}
 		}
