@@ -98,8 +98,8 @@ func (c cluster) uninstall(ctx context.Context) error {
 }
 
 func (c cluster) helm(ctx context.Context, in []byte, args ...string) error {
-	cmd := exec.CommandContext(ctx, helm, args...)
-	cmd.Stdin, cmd.Env = bytes.NewReader(in), append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	cmd := exec.CommandContext(ctx, helm, append(args, "--kubeconfig", c.Kubeconfig())...)
+	cmd.Stdin = bytes.NewReader(in)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("helm %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
