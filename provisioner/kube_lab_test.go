@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -43,6 +46,7 @@ type site struct {
 	program   string
 	namespace string
 	args      []string
+	endpoint  string // of the CSI service; none where it is empty
 	running   *exec.Cmd
 	log       *os.File
 }
@@ -100,7 +104,7 @@ func (s *site) close() {
 // start starts a controller without leader election's pauses.
 func (s *site) start() {
 	s.t.Helper()
-	args := append([]string{"controller", "--kubeconfig", lab.Current().Kubeconfig(), "--endpoint", "", "--leader-election=false"}, s.args...)
+	args := append([]string{"controller", "--kubeconfig", lab.Current().Kubeconfig(), "--endpoint", s.endpoint, "--leader-election=false"}, s.args...)
 	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), s.program, args...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
@@ -340,4 +344,68 @@ func TestKubeKilled(t *testing.T) {
 	<-stopped
 	s.gone(10 * time.Minute)
 	t.Logf("the controller was killed %d times", kills)
+}
+
+// TestKubeTime takes the time from a claim to its being bound and that of the
+// CSI call alone, in turns, of one controller on an idle lab.
+func TestKubeTime(t *testing.T) {
+	s := newSite(t)
+	s.class("bricks", map[string]string{"lvm": "false"})
+	socket := filepath.Join(t.TempDir(), "csi.sock")
+	s.endpoint = "unix://" + socket
+	s.start()
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	csi := csipb.NewControllerClient(conn)
+	const rounds = 8
+	times := map[string][]time.Duration{}
+	var made []string
+	direct := func(i int) error {
+		v, err := csi.CreateVolume(t.Context(), &csipb.CreateVolumeRequest{
+			Name: fmt.Sprintf("pvc-time-%d", i), CapacityRange: &csipb.CapacityRange{RequiredBytes: 64 << 20},
+			VolumeCapabilities: []*csipb.VolumeCapability{{
+				AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{}},
+				AccessMode: &csipb.VolumeCapability_AccessMode{Mode: csipb.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER},
+			}},
+		}, grpc.WaitForReady(true))
+		made = append(made, v.GetVolume().GetVolumeId())
+		return err
+	}
+	claimed := func(i int) error {
+		err := s.claim(t.Context(), fmt.Sprintf("t%d", i), "bricks", "64Mi")
+		if err == nil {
+			s.await("bound", 2*time.Minute, allBound(i+1))
+		}
+		return err
+	}
+	measure := func(what string, do func(int) error, i int) {
+		began := time.Now()
+		if err := do(i); err != nil {
+			t.Fatal(err)
+		}
+		times[what] = append(times[what], time.Since(began).Round(time.Millisecond))
+	}
+	for i := range rounds {
+		if i%2 == 0 {
+			measure("CSI call", direct, i)
+		}
+		measure("claim to bound", claimed, i)
+		if i%2 == 1 {
+			measure("CSI call", direct, i)
+		}
+	}
+	for _, id := range made {
+		if _, err := csi.DeleteVolume(t.Context(), &csipb.DeleteVolumeRequest{VolumeId: id}); err != nil {
+			t.Error(err)
+		}
+	}
+	s.removeAll()
+	s.gone(2 * time.Minute)
+	for what, all := range times {
+		slices.Sort(all)
+		t.Logf("%s: median %v of %v", what, all[len(all)/2], all)
+	}
 }
