@@ -66,8 +66,12 @@ func (f *facts) setLVM(ctx context.Context, l *lab.Lab, b brick, m mounted) erro
 		if err != nil {
 			return fmt.Errorf("lvs of %s on %s: %w", of, b.node, err)
 		}
-		f.below = fmt.Sprintf("thin LV %s, %s\nin thin pool %s, %s\n(chunks of %s, zeroing: %s)\nof VG %s",
-			lv[0], sizeOf(lv[2]), lv[3], sizeOf(pool[0]), sizeOf(pool[1]), pool[2], lv[1])
+		zeroed := ", zeroed before use"
+		if pool[2] == "" {
+			zeroed = ""
+		}
+		f.below = fmt.Sprintf("thin LV %s, %s\nin thin pool %s, %s\n(chunks of %s%s)\nof VG %s",
+			lv[0], sizeOf(lv[2]), lv[3], sizeOf(pool[0]), sizeOf(pool[1]), zeroed, lv[1])
 	}
 	out, err := l.Exec(ctx, b.node, "df", "-B1", "--output=size", m.point)
 	if err != nil {
