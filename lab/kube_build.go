@@ -3,14 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,77 +19,36 @@ const (
 	buildBeat = 10 * time.Second
 )
 
-// kubeSources are what the programs are built from; the name of the built ones
-// changes with them.
-var kubeSources = []string{"go.mod", "go.sum", "main.go", "worker/main.go"}
-
-// ensureKubePrograms answers the directory that holds the programs of Kubernetes,
-// all in one file ("kubernetes"), and the first process of a worker ("worker"). They
-// are built once from the module lab/kubernetes and kept in the cache.
-func ensureKubePrograms(ctx context.Context, pr *progress) (string, error) {
-	root, err := moduleRoot()
-	if err != nil {
-		return "", fmt.Errorf("build Kubernetes: %w: run this in a checkout, where lab/kubernetes is", err)
-	}
-	source := filepath.Join(root, "lab", "kubernetes")
-	sum := sha256.New()
-	for _, name := range kubeSources {
-		data, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return "", fmt.Errorf("build Kubernetes: %w", err)
-		}
-		_, _ = sum.Write(data)
-	}
-	cache := cacheDir()
-	dir := filepath.Join(cache, "kubernetes-"+hex.EncodeToString(sum.Sum(nil))[:16])
-	if exists(dir) {
-		return dir, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lockFile(ctx, filepath.Join(cache, ".kubernetes.lock"), func() {
-		pr.say("another command builds Kubernetes: waiting for it")
-	})
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if exists(dir) {
-		return dir, nil
-	}
-	return dir, buildKube(ctx, source, cache, dir, pr)
+// kubePrograms are all in one file ("kubernetes"), and the first process of a
+// worker ("worker").
+var kubePrograms = programs{
+	module: "kubernetes", called: "Kubernetes",
+	sources: []string{"go.mod", "go.sum", "main.go", "worker/main.go"},
+	build:   buildKube,
 }
 
-func buildKube(ctx context.Context, source, cache, dir string, pr *progress) (err error) {
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		return fmt.Errorf("build Kubernetes: %w: it is built from its sources, with Go", err)
-	}
+// ensureKubePrograms answers the directory that holds the programs of Kubernetes.
+func ensureKubePrograms(ctx context.Context, pr *progress) (string, error) {
+	return kubePrograms.ensure(ctx, pr)
+}
+
+func buildKube(ctx context.Context, pr *progress, goTool []string, into string) error {
 	pr.say("building Kubernetes %s from its sources, once: about 10 minutes on two cores, and 3 GB of Go's build cache", kubeVersion)
-	temporary, err := os.MkdirTemp(cache, "kubernetes-build-*")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	argv := []string{"env", "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false", goTool, "-C", source}
 	list := &buildProgress{say: pr.say, what: "sources", unit: "modules downloaded", start: time.Now()}
-	packages, err := list.run(ctx, append(argv, "list", "-deps", "./..."))
+	packages, err := list.run(ctx, append(slices.Clone(goTool), "list", "-deps", "./..."))
 	if err != nil {
-		return fmt.Errorf("find what Kubernetes is built from: %w", err)
+		return fmt.Errorf("find what it is built from: %w", err)
 	}
 	build := &buildProgress{
 		say: pr.say, what: "Kubernetes", start: time.Now(),
 		unit: fmt.Sprintf("of at most %d packages built", bytes.Count(packages, []byte("\n"))),
 	}
-	if _, err := build.run(ctx, append(argv, "build", "-v", "-trimpath", "-ldflags", kubeLinkFlags(), "-o", temporary+"/", "./...")); err != nil {
-		return fmt.Errorf("build Kubernetes: %w", err)
-	}
-	if err := os.Chmod(temporary, 0o755); err != nil {
+	argv := append(slices.Clone(goTool), "build", "-v", "-trimpath", "-ldflags", kubeLinkFlags(), "-o", into+"/", "./...")
+	if _, err := build.run(ctx, argv); err != nil {
 		return err
 	}
 	pr.say("Kubernetes is built, in %v", time.Since(list.start).Round(time.Second))
-	return os.Rename(temporary, dir)
+	return nil
 }
 
 // kubeLinkFlags tell the programs which version they are: kubelet and the API

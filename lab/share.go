@@ -65,6 +65,7 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"AGENT", l.agentPath()},
 		{"AGENT_PORT", strconv.Itoa(agentPort)},
 		{"GATEWAY", l.config.Gateway().String()},
+		{"POD_NETWORK", kubePodNet.String()},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])
 	}

@@ -4,7 +4,7 @@
 # when it dies: tests kill things to see them stay dead.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
-# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT GATEWAY
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT GATEWAY POD_NETWORK
 . /lab/node.env
 
 AGENT_PID=/run/bricklayer-agent.pid
@@ -52,7 +52,9 @@ serve() {
     ip link set lo up
     ip addr add "$ADDRESS/24" dev vec0
     ip link set vec0 up
-    ip route add default via "$GATEWAY" # to the pods of the lab's Kubernetes
+    # To the pods of the lab's Kubernetes, and nowhere else: a look-up of a name has
+    # to fail at once, and glusterd makes many.
+    ip route add "$POD_NETWORK" via "$GATEWAY"
     install -m 600 /lab/ssh_host_key /run/sshd/host_key
     install -m 600 /lab/authorized_keys /run/sshd/authorized_keys
     (
