@@ -86,7 +86,8 @@ func (c *command) run(args ...string) (out, errs string, code int) {
 	var stdout, stderr bytes.Buffer
 	env := environment{
 		in: strings.NewReader(c.in), out: &stdout, err: &stderr,
-		getenv: func(name string) string { return c.env[name] },
+		getenv:     func(name string) string { return c.env[name] },
+		kubernetes: c.kubernetes,
 		dial: func(_ *poolsOptions, pool string) (agents, error) {
 			if pool != "lab" {
 				return nil, errors.New("no certificate for pool " + pool)

@@ -12,15 +12,19 @@ import (
 	"github.com/spf13/pflag"
 
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/csi"
 	"bricklayer.csi/internal/orphans"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/provisioner"
 )
 
 // orphansOptions say where to look and whether to remove what is found.
 type orphansOptions struct {
 	pools   poolsOptions
 	pool    string
+	kube    kubeOptions
+	driver  string
 	remove  bool
 	grace   time.Duration
 	timeout time.Duration
@@ -32,6 +36,8 @@ type orphansOptions struct {
 func (o *orphansOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	o.pools.AddFlags(fs, env)
 	fs.StringVar(&o.pool, "pool", "", "look at this pool only")
+	fs.StringVar(&o.kube.kubeconfig, "kubeconfig", "", "also list volumes for which no PersistentVolume stands in the Kubernetes cluster of this kubeconfig file")
+	fs.StringVar(&o.driver, "driver-name", csi.DefaultDriverName, "with --kubeconfig: the name of the CSI driver whose PersistentVolumes count")
 	fs.BoolVar(&o.remove, "delete", false, "look a second time after the grace, and remove what both looks found unchanged")
 	fs.DurationVar(&o.grace, "grace", 10*time.Minute, "how long to wait between the two looks; longer than any create takes, its repetitions included")
 	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long one look, and the removal of one volume's remains, may take")
@@ -70,7 +76,8 @@ func newOrphans(env environment) *cobra.Command {
                      data are whole, so it is shown and never removed
 
 Volumes that were retained when they were deleted (onDelete "retain") are listed
-apart and never removed. What a node or heketi that does not answer may know
+apart and never removed, and so are, with --kubeconfig, whole volumes for which no
+PersistentVolume stands: somebody else may use them. What a node or heketi that does not answer may know
 more of is not listed; that it did not answer is said (exit code 5).
 
 Without --delete nothing is changed. A create in progress looks like an orphan,
@@ -99,6 +106,8 @@ found unchanged, volume by volume, after a last look at each. Data in it are los
 type orphansRun struct {
 	*orphansOptions
 	pools []orphans.Pool
+	// claimed asks Kubernetes; nil without.
+	claimed func(ctx context.Context) (map[volume.Handle]bool, error)
 	// faults are why a part of a pool cannot be looked at.
 	faults []error
 	log    *slog.Logger
@@ -124,10 +133,19 @@ func (o *orphansOptions) open(env environment) (*orphansRun, error) {
 			return nil, volume.NewFieldError("--pool", o.pool, "one of "+list(names))
 		}
 	}
+	client, err := o.kube.client(env)
+	if err != nil {
+		return nil, err
+	}
 	log := o.log.logger(env.err)
 	p := newPools(func(name string) (agents, error) { return env.dial(&o.pools, name) }, log)
 	p.set(resources)
 	run := &orphansRun{orphansOptions: o, log: log, close: p.close}
+	if client != nil {
+		run.claimed = func(ctx context.Context) (map[volume.Handle]bool, error) {
+			return provisioner.Claimed(ctx, client, o.driver)
+		}
+	}
 	served := p.snapshot()
 	for _, name := range p.Names() {
 		run.add(name, served[name])
@@ -138,7 +156,7 @@ func (o *orphansOptions) open(env environment) (*orphansRun, error) {
 // add takes a pool in. A backend that it should have and has not is a fault, not
 // a reason to leave the rest of the pool out.
 func (r *orphansRun) add(name string, s servedPool) {
-	p := orphans.Pool{Name: name}
+	p := orphans.Pool{Name: name, Claimed: r.claimed}
 	if s.plain != nil {
 		p.Plain = s.plain
 		for _, n := range s.plain.Nodes {
@@ -165,6 +183,7 @@ func (r *orphansRun) look(ctx context.Context) (orphans.Report, error) {
 		cancel()
 		all.Orphans = append(all.Orphans, one.Orphans...)
 		all.Retained = append(all.Retained, one.Retained...)
+		all.Unclaimed = append(all.Unclaimed, one.Unclaimed...)
 		all.Unknown = append(all.Unknown, one.Unknown...)
 	}
 	return all, context.Cause(ctx)

@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/heketi/heketitest"
@@ -73,6 +76,33 @@ func TestOrphansFromListToDelete(t *testing.T) {
 	}
 	if v, _ := c.orphans(t, exitOK, "--delete"); len(v.Orphans) != 0 {
 		t.Errorf("left after the deletion: %+v", v)
+	}
+}
+
+// With a kubeconfig, volumes for which no PersistentVolume stands are listed apart.
+func TestOrphansOfACluster(t *testing.T) {
+	c := newCommand(t)
+	c.kubernetes = fake.NewClientset(&corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "pv"},
+		Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
+			CSI: &corev1.CSIPersistentVolumeSource{Driver: "bricklayer.csi", VolumeHandle: "bl1.plain.lab.claimed"},
+		}},
+	})
+	c.must(t, "volume", "create", "claimed", "--size", "1GiB")
+	c.must(t, "volume", "create", "alone", "--size", "1GiB")
+	if v, _ := c.orphans(t, exitOK); len(v.Unclaimed) != 0 {
+		t.Errorf("without a cluster to ask: %+v", v)
+	}
+	before := c.cluster.Leftovers()
+	v, _ := c.orphans(t, exitOK, "--kubeconfig", "the test's", "--delete", "--grace", "10ms")
+	if len(v.Orphans) != 0 || len(v.Unclaimed) != 1 || v.Unclaimed[0].Handle != "bl1.plain.lab.alone" {
+		t.Errorf("found %+v", v)
+	}
+	if diff := cmp.Diff(before, c.cluster.Leftovers()); diff != "" {
+		t.Errorf("whole volumes were touched:\n%s", diff)
+	}
+	if out := c.must(t, "orphans", "--kubeconfig", "the test's"); !strings.Contains(out, "no PersistentVolume stands") || !strings.Contains(out, "bl1.plain.lab.alone") {
+		t.Errorf("it shows\n%s", out)
 	}
 }
 

@@ -31,7 +31,9 @@ type orphanView struct {
 type orphansView struct {
 	Orphans  []orphanView `json:"orphans"`
 	Retained []orphanView `json:"retained"`
-	Unknown  []string     `json:"unknown"`
+	// Unclaimed are shown where Kubernetes was asked.
+	Unclaimed []orphanView `json:"unclaimed,omitempty"`
+	Unknown   []string     `json:"unknown"`
 }
 
 func orphansViewOf(r orphans.Report) orphansView {
@@ -41,6 +43,9 @@ func orphansViewOf(r orphans.Report) orphansView {
 	}
 	for _, e := range r.Retained {
 		v.Retained = append(v.Retained, orphanViewOf(e))
+	}
+	for _, e := range r.Unclaimed {
+		v.Unclaimed = append(v.Unclaimed, orphanViewOf(e))
 	}
 	for _, err := range r.Unknown {
 		v.Unknown = append(v.Unknown, err.Error())
@@ -73,6 +78,10 @@ func (v orphansView) table(w io.Writer) {
 	if len(v.Retained) > 0 {
 		fmt.Fprintf(w, "\nretained by intent, and never removed by this command:\n")
 		writeOrphans(w, v.Retained)
+	}
+	if len(v.Unclaimed) > 0 {
+		fmt.Fprintf(w, "\nwhole volumes for which no PersistentVolume stands, and never removed by this command\n(delete one that nobody needs with: bricklayer volume delete HANDLE):\n")
+		writeOrphans(w, v.Unclaimed)
 	}
 	for _, u := range v.Unknown {
 		fmt.Fprintf(w, "unknown: %s\n", u)
@@ -154,7 +163,7 @@ func (r *orphansRun) delete(ctx context.Context, out, progress io.Writer) error 
 // everything that the first one found what became of it.
 func (r *orphansRun) removeBoth(ctx context.Context, first, second orphans.Report, progress io.Writer) (orphansView, int, error) {
 	both := first.Both(second)
-	result := orphansViewOf(orphans.Report{Retained: second.Retained, Unknown: second.Unknown})
+	result := orphansViewOf(orphans.Report{Retained: second.Retained, Unclaimed: second.Unclaimed, Unknown: second.Unknown})
 	failed := 0
 	for left := first.Orphans; len(left) > 0; {
 		n := remainsOfOne(left)

@@ -159,6 +159,35 @@ func (s *sight) judgeHeketi(r *Report) {
 	}
 }
 
+// judgeClaims finds whole volumes that nobody in the orchestrator stands for.
+func (s *sight) judgeClaims(ctx context.Context, r *Report) {
+	if s.pool.Claimed == nil {
+		return
+	}
+	claimed, err := s.pool.Claimed(ctx)
+	if err != nil {
+		r.Unknown = append(r.Unknown, err)
+		return
+	}
+	add := func(e Entry) {
+		e.Kind, e.Pool, e.Name = Unclaimed, e.Handle.Pool, e.Handle.Name
+		judged := func(o Entry) bool { return o.Handle == e.Handle }
+		if !claimed[e.Handle] && !slices.ContainsFunc(r.Orphans, judged) {
+			r.Unclaimed = append(r.Unclaimed, e)
+		}
+	}
+	for _, info := range s.volumes {
+		m, marked, err := mark.Read(info) // what cannot be read was reported already
+		whole := err == nil && marked && !m.Released && info.Status != gluster.StatusCreated
+		if h := m.Handle; whole && h.Backend == volume.Plain && h.Pool == s.pool.Name && h.Name == info.Name {
+			add(Entry{Handle: h, Size: m.Size, Created: m.Created, Used: s.usedBy(info)})
+		}
+	}
+	for h, v := range s.heketi {
+		add(Entry{Handle: h, Size: v.Size, Created: v.Created})
+	}
+}
+
 // tellOf reports whether the nodes that answered can tell that Gluster has no
 // such volume; an error says why they never could.
 func (s *sight) tellOf(v volume.Volume) (bool, error) {

@@ -57,7 +57,8 @@ type sight struct {
 
 // Look looks the pool over. The order matters: directories are read before
 // heketi's database, and that before Gluster's volumes, so that a volume which
-// is made meanwhile is never taken for missing in Gluster. One that is deleted
+// is made meanwhile is never taken for missing in Gluster. Who stands for volumes
+// is asked last, because that is known before they are made. One that is deleted
 // meanwhile may be: therefore nothing is removed that was seen only once.
 func (p Pool) Look(ctx context.Context) Report {
 	var r Report
@@ -79,6 +80,7 @@ func (p Pool) Look(ctx context.Context) Report {
 	s.judgeVolumes(ctx, &r)
 	s.judgeDirectories(&r)
 	s.judgeHeketi(&r)
+	s.judgeClaims(ctx, &r)
 	r.sort()
 	return r
 }

@@ -37,6 +37,10 @@ const (
 	// Retained is a volume that was let go with its data, as its class says. It
 	// is nobody's by intent: it is shown apart and never removed.
 	Retained Kind = "retained"
+	// Unclaimed is a whole volume that nobody in the orchestrator stands for. Its
+	// data are whole, and an administrator or another cluster may use it: it is
+	// shown apart and never removed.
+	Unclaimed Kind = "unclaimed-volume"
 )
 
 // Entry is one thing that was found.
@@ -72,7 +76,7 @@ func (k Kind) Removable() bool {
 	switch k {
 	case BrickDirectory, Unfinished, HeketiOnly:
 		return true
-	case GlusterOnly, Retained:
+	case GlusterOnly, Retained, Unclaimed:
 		return false
 	}
 	return false
@@ -80,7 +84,7 @@ func (k Kind) Removable() bool {
 
 // Report is what one look found. Entries are sorted.
 type Report struct {
-	Orphans, Retained []Entry
+	Orphans, Retained, Unclaimed []Entry
 	// Unknown are the parts of which nothing could be told, with why.
 	Unknown []error
 }
@@ -101,6 +105,7 @@ func (r *Report) sort() {
 	}
 	slices.SortFunc(r.Orphans, order)
 	slices.SortFunc(r.Retained, order)
+	slices.SortFunc(r.Unclaimed, order)
 }
 
 // Node is a storage node of a pool.
@@ -117,6 +122,9 @@ type Pool struct {
 	Nodes []Node
 	// Plain and Heketi are its backends; nil where it has none such.
 	Plain, Heketi volume.Backend
+	// Claimed answers which volumes somebody in the orchestrator stands for; nil
+	// where there is none to ask.
+	Claimed func(ctx context.Context) (map[volume.Handle]bool, error)
 }
 
 // ErrChanged says that a thing was left alone because it is not as it was seen.
@@ -153,6 +161,11 @@ func (e Entry) refuse() error {
 		}
 	case Retained:
 		return &volume.Error{Kind: volume.Precondition, Op: opRemove, On: e.Handle.String(), Err: errors.New("it was retained by intent")}
+	case Unclaimed:
+		return &volume.Error{
+			Kind: volume.Precondition, Op: opRemove, On: e.Handle.String(), Err: errors.New("its data are whole and may be in use elsewhere"),
+			Next: "delete it with bricklayer volume delete, if nobody needs it",
+		}
 	case BrickDirectory, Unfinished, HeketiOnly:
 	}
 	return nil

@@ -244,6 +244,44 @@ func TestRetained(t *testing.T) {
 	}
 }
 
+// Whole volumes for which nobody stands are shown, never removed, and not for
+// want of an answer.
+func TestUnclaimed(t *testing.T) {
+	s := newHeketi(t)
+	p := newHeketiPool(t, s, agenttest.New(agenttest.Default(3)))
+	claimed, alone := mustCreate(t, p.Heketi, "claimed", "lvm", "true"), mustCreate(t, p.Heketi, "alone", "lvm", "true")
+	p.Claimed = func(context.Context) (map[volume.Handle]bool, error) {
+		return map[volume.Handle]bool{claimed.Handle: true}, nil
+	}
+	r := want(t, p)
+	if len(r.Unclaimed) != 1 || r.Unclaimed[0].Handle != alone.Handle || r.Unclaimed[0].Size != volume.GiB {
+		t.Fatalf("unclaimed: %+v", r.Unclaimed)
+	}
+	if err := p.Remove(testContext(t), r.Unclaimed[0])[0]; !volume.Is(err, volume.Precondition) {
+		t.Errorf("remove of a whole volume: %v", err)
+	}
+	p.Claimed = func(context.Context) (map[volume.Handle]bool, error) { return nil, errors.New("no answer") }
+	if r := p.Look(testContext(t)); len(r.Unclaimed) != 0 || len(r.Unknown) != 1 {
+		t.Errorf("without an answer: %+v", r)
+	}
+}
+
+func TestUnclaimedPlain(t *testing.T) {
+	p := newPool(agenttest.New(agenttest.Default(3)))
+	claimed, alone := mustCreate(t, p.Plain, "claimed"), mustCreate(t, p.Plain, "alone")
+	old := mustCreate(t, p.Plain, "old", "onDelete", "retain")
+	if err := p.Plain.Delete(testContext(t), old.Handle); err != nil {
+		t.Fatal(err)
+	}
+	p.Claimed = func(context.Context) (map[volume.Handle]bool, error) {
+		return map[volume.Handle]bool{claimed.Handle: true}, nil
+	}
+	r := want(t, p)
+	if len(r.Unclaimed) != 1 || r.Unclaimed[0].Handle != alone.Handle || r.Unclaimed[0].Created.IsZero() || len(r.Retained) != 1 {
+		t.Errorf("unclaimed %+v, retained %+v", r.Unclaimed, r.Retained)
+	}
+}
+
 func TestHeketi(t *testing.T) {
 	s := newHeketi(t)
 	p := newHeketiPool(t, s, agenttest.New(agenttest.Default(3)))
