@@ -100,7 +100,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestKindsAreComplete(t *testing.T) {
 	for _, kind := range volume.Kinds() {
-		f, _ := toFailure(&volume.Error{Kind: kind})
+		f := toFailure(&volume.Error{Kind: kind})
 		if got := kindFromPB(f.GetKind()); got != kind {
 			t.Errorf("%v became %v", kind, got)
 		}

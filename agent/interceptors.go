@@ -20,6 +20,7 @@ import (
 	"bricklayer.csi/agent/agentpb"
 	"bricklayer.csi/agent/certs"
 	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/internal/wire"
 )
 
 // What travels beside a request.
@@ -79,7 +80,7 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 	switch {
 	case err != nil:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("outcome", kindOf(err).String()), slog.String("error", clip(err.Error())))
+		attrs = append(attrs, slog.String("outcome", kindOf(err).String()), slog.String("error", wire.Clip(err.Error())))
 	case strings.HasPrefix(info.FullMethod, healthService) || isQuery(info.FullMethod):
 		level = slog.LevelDebug
 		fallthrough
@@ -115,7 +116,7 @@ func subject(req any) string {
 	if name == "" || volume.CheckName(name) == nil {
 		return name
 	}
-	return strconv.Quote(clip(name))
+	return strconv.Quote(wire.Clip(name))
 }
 
 func remote(ctx context.Context) string {
@@ -175,9 +176,9 @@ func (s *Server) checkCaller(ctx context.Context) error {
 
 func names(c *x509.Certificate) string {
 	if len(c.DNSNames) == 0 {
-		return strconv.Quote(clip(c.Subject.CommonName))
+		return strconv.Quote(wire.Clip(c.Subject.CommonName))
 	}
-	return strconv.Quote(clip(strings.Join(c.DNSNames, ", ")))
+	return strconv.Quote(wire.Clip(strings.Join(c.DNSNames, ", ")))
 }
 
 // matchProtocol refuses a controller of another protocol version before
@@ -197,7 +198,7 @@ func (s *Server) matchProtocol(ctx context.Context, req any, info *grpc.UnarySer
 type protocolError struct{ node, caller string }
 
 func (e *protocolError) Error() string {
-	return fmt.Sprintf("call agent on node %s: its agent speaks protocol version %d, the caller version %s", e.node, Protocol, strconv.Quote(clip(e.caller)))
+	return fmt.Sprintf("call agent on node %s: its agent speaks protocol version %d, the caller version %s", e.node, Protocol, strconv.Quote(wire.Clip(e.caller)))
 }
 
 // ErrorKind implements the kind; see volume.KindOf.

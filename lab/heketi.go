@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -213,43 +212,14 @@ func (l *Lab) startHeketi(ctx context.Context, programs string) error {
 		return last == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("it does not answer at %s: %w; its log (%s) ends:\n%s", l.HeketiURL(), errors.Join(last, err), l.paths.heketi("heketi.log"), l.heketiTail())
+		return fmt.Errorf("it does not answer at %s: %w; its log (%s) ends:\n%s", l.HeketiURL(), errors.Join(last, err), l.paths.heketi("heketi.log"), fileTail(l.paths.heketi("heketi.log")))
 	}
 	return nil
 }
 
 func (l *Lab) spawnHeketi(program string) error {
-	log, err := os.OpenFile(l.paths.heketi("heketi.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
 	args := []string{program, "--config", l.paths.heketi("heketi.json")}
-	argv := l.hostArgv(args...)
-	// Not CommandContext: heketi outlives the command that starts it.
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // see above
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, l.paths.heketi("")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	rec, err := newPIDRecord(cmd.Process.Pid, l.netns, args)
-	if err == nil {
-		err = rec.save(l.paths.heketi("pid.json"))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("record its process: %w", err), cmd.Process.Kill(), cmd.Wait())
-	}
-	go func() { _ = cmd.Wait() }()
-	return nil
-}
-
-func (l *Lab) heketiTail() string {
-	data, err := os.ReadFile(l.paths.heketi("heketi.log"))
-	if err != nil {
-		return err.Error()
-	}
-	return tail(string(data), 1500)
+	return l.startRecorded(l.hostArgv(args...), args, l.netns, l.paths.heketi("pid.json"), l.paths.heketi("heketi.log"), nil)
 }
 
 // heketiAnswers asks heketi for a sign of life, from anywhere on the host.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,28 +11,27 @@ import (
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd/mountpb"
 	"bricklayer.csi/internal/volume"
+	"bricklayer.csi/internal/wire"
 )
 
 type kindRow struct {
 	kind volume.Kind
 	pb   mountpb.Kind
-	code codes.Code
 }
 
-// kinds is the one table between the kinds of this program, those on the wire,
-// and the gRPC codes that go with them for whoever looks at the wire.
+// kinds is the one table between the kinds of this program and those on the wire.
 var kinds = []kindRow{
-	{volume.Internal, mountpb.Kind_KIND_INTERNAL, codes.Internal},
-	{volume.Invalid, mountpb.Kind_KIND_INVALID, codes.InvalidArgument},
-	{volume.NotFound, mountpb.Kind_KIND_NOT_FOUND, codes.NotFound},
-	{volume.Exists, mountpb.Kind_KIND_EXISTS, codes.AlreadyExists},
-	{volume.OutOfRange, mountpb.Kind_KIND_OUT_OF_RANGE, codes.OutOfRange},
-	{volume.Exhausted, mountpb.Kind_KIND_EXHAUSTED, codes.ResourceExhausted},
-	{volume.Busy, mountpb.Kind_KIND_BUSY, codes.Aborted},
-	{volume.Precondition, mountpb.Kind_KIND_PRECONDITION, codes.FailedPrecondition},
-	{volume.Unavailable, mountpb.Kind_KIND_UNAVAILABLE, codes.Unavailable},
-	{volume.Denied, mountpb.Kind_KIND_DENIED, codes.PermissionDenied},
-	{volume.Unsupported, mountpb.Kind_KIND_UNSUPPORTED, codes.Unimplemented},
+	{volume.Internal, mountpb.Kind_KIND_INTERNAL},
+	{volume.Invalid, mountpb.Kind_KIND_INVALID},
+	{volume.NotFound, mountpb.Kind_KIND_NOT_FOUND},
+	{volume.Exists, mountpb.Kind_KIND_EXISTS},
+	{volume.OutOfRange, mountpb.Kind_KIND_OUT_OF_RANGE},
+	{volume.Exhausted, mountpb.Kind_KIND_EXHAUSTED},
+	{volume.Busy, mountpb.Kind_KIND_BUSY},
+	{volume.Precondition, mountpb.Kind_KIND_PRECONDITION},
+	{volume.Unavailable, mountpb.Kind_KIND_UNAVAILABLE},
+	{volume.Denied, mountpb.Kind_KIND_DENIED},
+	{volume.Unsupported, mountpb.Kind_KIND_UNSUPPORTED},
 }
 
 // faults are the errors that callers tell apart by errors.Is.
@@ -46,29 +44,16 @@ var faults = []struct {
 	{mount.ErrSilent, mountpb.Fault_FAULT_SILENT},
 }
 
-// maxText bounds each text of a failure, so that the whole fits HTTP trailers,
-// for which 8 KiB are common.
-const maxText = 1024
-
-// clip also sees to it that the text is UTF-8, as the wire demands: an error
-// may quote a path, which can be any bytes.
-func clip(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText] + "..."
-	}
-	return strings.ToValidUTF8(s, "?")
-}
-
 // toStatus turns an error of a Mounter into what travels.
 func toStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	f, code := &mountpb.Failure{}, codes.Internal
+	f := &mountpb.Failure{}
 	kind := volume.KindOf(err)
 	for _, row := range kinds {
 		if row.kind == kind {
-			f.Kind, code = row.pb, row.code
+			f.Kind = row.pb
 		}
 	}
 	for _, fault := range faults {
@@ -78,17 +63,13 @@ func toStatus(err error) error {
 	}
 	cause := err
 	if e, ok := errors.AsType[*volume.Error](err); ok {
-		f.Op, f.On, f.Next = clip(e.Op), clip(e.On), clip(e.Next)
+		f.Op, f.On, f.Next = wire.Clip(e.Op), wire.Clip(e.On), wire.Clip(e.Next)
 		cause = e.Err
 	}
 	if cause != nil {
-		f.Message = clip(cause.Error())
+		f.Message = wire.Clip(cause.Error())
 	}
-	s, detailErr := status.New(code, clip(err.Error())).WithDetails(f)
-	if detailErr != nil {
-		return status.Error(codes.Internal, clip(errors.Join(err, detailErr).Error()))
-	}
-	return s.Err()
+	return wire.Status(kind, err, f)
 }
 
 // fromStatus rebuilds the error that the service returned, or says why there is none.
@@ -129,7 +110,7 @@ func fromFailure(f *mountpb.Failure) error {
 func cause(f *mountpb.Failure) error {
 	for _, fault := range faults {
 		if fault.pb == f.GetFault() {
-			return &carriedError{message: f.GetMessage(), cause: fault.err}
+			return wire.Carried(f.GetMessage(), fault.err)
 		}
 	}
 	if f.GetMessage() == "" {
@@ -137,11 +118,3 @@ func cause(f *mountpb.Failure) error {
 	}
 	return errors.New(f.GetMessage())
 }
-
-type carriedError struct {
-	message string
-	cause   error
-}
-
-func (e *carriedError) Error() string { return e.message }
-func (e *carriedError) Unwrap() error { return e.cause }

@@ -17,6 +17,18 @@ type verbs struct {
 	targets targets
 }
 
+// enter waits until no other call works on the target, and reads what is mounted.
+func (v *verbs) enter(ctx context.Context, target string) (table []mount.Mount, unlock func(), err error) {
+	if unlock, err = v.targets.lock(ctx, target); err != nil {
+		return nil, nil, err
+	}
+	if table, err = v.mounts.Mounts(ctx); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return table, unlock, nil
+}
+
 // Glusterfs mounts a volume.
 func (v *verbs) Glusterfs(ctx context.Context, req *mountpb.GlusterfsRequest) (*mountpb.GlusterfsResponse, error) {
 	src, err := mount.NewSource(strings.Join(req.GetServers(), ","), req.GetVolume())
@@ -30,15 +42,11 @@ func (v *verbs) Glusterfs(ctx context.Context, req *mountpb.GlusterfsRequest) (*
 	if err := v.guard.place("target", req.GetTarget()); err != nil {
 		return nil, err
 	}
-	unlock, err := v.targets.lock(ctx, req.GetTarget())
+	table, unlock, err := v.enter(ctx, req.GetTarget())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	table, err := v.mounts.Mounts(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := point(table, req.GetTarget()); err != nil {
 		return nil, err
 	}
@@ -52,15 +60,11 @@ func (v *verbs) Bind(ctx context.Context, req *mountpb.BindRequest) (*mountpb.Bi
 			return nil, err
 		}
 	}
-	unlock, err := v.targets.lock(ctx, req.GetTarget())
+	table, unlock, err := v.enter(ctx, req.GetTarget())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	table, err := v.mounts.Mounts(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := shown("bind", table, req.GetSource()); err != nil {
 		return nil, err
 	}
@@ -75,15 +79,11 @@ func (v *verbs) Unmount(ctx context.Context, req *mountpb.UnmountRequest) (*moun
 	if err := v.guard.place("target", req.GetTarget()); err != nil {
 		return nil, err
 	}
-	unlock, err := v.targets.lock(ctx, req.GetTarget())
+	table, unlock, err := v.enter(ctx, req.GetTarget())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	table, err := v.mounts.Mounts(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if _, mounted := mount.At(table, req.GetTarget()); !mounted {
 		return &mountpb.UnmountResponse{}, nil
 	}
