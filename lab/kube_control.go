@@ -68,6 +68,7 @@ func (l *Lab) kubePrograms() [][]string {
 			"--service-cluster-ip-range=" + kubeServiceNet.String(), "--allow-privileged=true",
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + pki("accounts.key"), "--service-account-signing-key-file=" + pki("accounts.key"),
+			"--audit-policy-file=" + l.paths.auditPolicy(), "--audit-log-path=" + l.paths.auditLog(),
 		},
 		controller(kubeManager, "--service-account-private-key-file="+pki("accounts.key"), "--root-ca-file="+pki("ca.crt"),
 			"--use-service-account-credentials", "--allocate-node-cidrs=false",
@@ -80,6 +81,9 @@ func (l *Lab) kubePrograms() [][]string {
 // ensureControlPlane starts what of the control plane does not run, and waits until
 // the API answers.
 func (l *Lab) ensureControlPlane(ctx context.Context, dir string) error {
+	if err := l.ensureAuditPolicy(); err != nil {
+		return err
+	}
 	for _, args := range l.kubePrograms() {
 		if err := l.ensureKubeProgram(ctx, dir, args); err != nil {
 			return err
