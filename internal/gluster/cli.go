@@ -179,9 +179,19 @@ func (c *CLI) StartVolume(ctx context.Context, name string) error {
 	return c.verb(ctx, "start", name)
 }
 
-// StopVolume implements Cluster.
+// StopVolume implements Cluster. A node whose glusterd came back while the
+// volume was being started elsewhere may still take it for stopped; it then
+// refuses for all of them, and no later stop or delete succeeds. Stopping with
+// force asks nobody (glusterd-volume-ops.c), so that after it all agree.
 func (c *CLI) StopVolume(ctx context.Context, name string) error {
-	return c.verb(ctx, "stop", name)
+	err := c.verb(ctx, "stop", name)
+	if e, refused := errors.AsType[*Error](err); !refused || e.Reason != NotStarted {
+		return err
+	}
+	if forced := c.verb(ctx, "stop", name, "force"); forced != nil {
+		return forced
+	}
+	return err
 }
 
 // DeleteVolume implements Cluster.
@@ -189,11 +199,12 @@ func (c *CLI) DeleteVolume(ctx context.Context, name string) error {
 	return c.verb(ctx, "delete", name)
 }
 
-func (c *CLI) verb(ctx context.Context, verb, name string) error {
+func (c *CLI) verb(ctx context.Context, verb, name string, more ...string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return c.change(ctx, "volume "+verb+" "+name, "volume", verb, name)
+	words := append([]string{"volume", verb, name}, more...)
+	return c.change(ctx, strings.Join(words, " "), words...)
 }
 
 // SetOptions implements Cluster.

@@ -102,6 +102,22 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// A node that takes a running volume for stopped must not keep it running.
+func TestStopWhereNodesDisagree(t *testing.T) {
+	c, s := newCLI(t, map[string]string{"volume stop v": "stop-notstarted.xml", "volume stop v force": "start-r3.xml"})
+	err := c.StopVolume(t.Context(), "v")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Reason != NotStarted {
+		t.Errorf("got %v, want NotStarted", err)
+	}
+	if want := []string{"volume stop v", "volume stop v force"}; !slices.Equal(s.asked, want) {
+		t.Errorf("asked %q, want %q", s.asked, want)
+	}
+	c, _ = newCLI(t, map[string]string{"volume stop v": "stop-notstarted.xml", "volume stop v force": "stop-quorumlost.xml"})
+	if err := c.StopVolume(t.Context(), "v"); !volume.Is(err, volume.Unavailable) {
+		t.Errorf("got %v, want what the forced stop said", err)
+	}
+}
+
 func TestBadArgumentsAreNeverRun(t *testing.T) {
 	ctx := t.Context()
 	c, s := newCLI(t, nil)

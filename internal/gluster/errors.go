@@ -36,7 +36,7 @@ var reasonKinds = map[Reason]volume.Kind{
 	NotFound:       volume.NotFound,
 	NotStarted:     volume.Precondition,
 	AlreadyStarted: volume.Precondition,
-	NotStopped:     volume.Precondition,
+	NotStopped:     volume.Busy, // we stop before we delete: a node came back and missed it; again ends it
 	Locked:         volume.Busy,
 	PeerDown:       volume.Unavailable,
 	BrickInUse:     volume.Precondition,

@@ -20,7 +20,8 @@ type Cluster interface {
 	CreateVolume(ctx context.Context, r CreateRequest) error
 	// StartVolume starts a volume. Reason AlreadyStarted where it runs.
 	StartVolume(ctx context.Context, name string) error
-	// StopVolume stops a volume, mounted or not. Reason NotStarted where it does not run.
+	// StopVolume stops a volume, mounted or not. Reason NotStarted where it does
+	// not run, or one node thinks so; after that answer too it runs nowhere.
 	StopVolume(ctx context.Context, name string) error
 	// DeleteVolume removes a stopped volume from Gluster; its bricks' files stay.
 	DeleteVolume(ctx context.Context, name string) error

@@ -91,10 +91,9 @@ func (b *Backend) dropVolume(ctx context.Context, h volume.Handle, f *found) err
 	})
 }
 
+// stopVolume stops the volume whatever its state is said to be: the node that
+// was asked may have come back a moment ago and know an older one.
 func (b *Backend) stopVolume(ctx context.Context, h volume.Handle, f *found) error {
-	if f.info.Status != gluster.StatusStarted {
-		return nil
-	}
 	return b.command(f.survey, h.Name, func(n agent.Node) error {
 		return accept(n.StopVolume(ctx, h.Name), gluster.NotStarted, gluster.NotFound)
 	})

@@ -111,6 +111,23 @@ func TestDeleteRefusesWhileABrickCannotBeReached(t *testing.T) {
 	wantOne(t, c, spec, volume.GiB)
 }
 
+// A node that comes back while the volume is being stopped still runs it, and
+// refuses the deletion: the call may be repeated, and then ends it.
+func TestDeleteWhereANodeMissedTheStop(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	mustCreate(t, newBackend(t, c), spec)
+	c.Fail(agenttest.FailTimes(agenttest.Call{Verb: agenttest.StopVolume, Moment: agenttest.Before}, 1,
+		&gluster.Error{Reason: gluster.NotStarted, Command: "volume stop pvc-1", Text: "Staging failed on n2"}))
+	if err := newService(t, c).Delete(testContext(t), spec.Handle()); !volume.Is(err, volume.Busy) {
+		t.Errorf("got %v, want Busy", err)
+	}
+	if err := newService(t, c).Delete(testContext(t), spec.Handle()); err != nil {
+		t.Error(err)
+	}
+	c.CheckEmpty(t)
+}
+
 func TestRetainAndArchive(t *testing.T) {
 	c := agenttest.New(agenttest.Default(3))
 	s := newService(t, c)
