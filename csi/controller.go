@@ -20,7 +20,7 @@ type Volumes interface {
 	List(ctx context.Context) ([]volume.Volume, error)
 	Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error)
 	Delete(ctx context.Context, h volume.Handle) error
-	Capacity(ctx context.Context, parameters map[string]string) (volume.Capacity, error)
+	Capacity(ctx context.Context, parameters map[string]string, zones []string) (volume.Capacity, error)
 	Health(ctx context.Context, h volume.Handle) (volume.Health, error)
 }
 
@@ -138,13 +138,13 @@ func (c *Controller) ListVolumes(ctx context.Context, req *csipb.ListVolumesRequ
 
 // GetCapacity says how much room there is for volumes of a class.
 func (c *Controller) GetCapacity(ctx context.Context, req *csipb.GetCapacityRequest) (*csipb.GetCapacityResponse, error) {
-	if err := absent("accessible_topology", len(req.GetAccessibleTopology().GetSegments()) > 0, "this driver has no topology"); err != nil {
+	if err := absent("accessible_topology", len(req.GetAccessibleTopology().GetSegments()) > 0, "every node reaches every volume, so there is no topology"); err != nil {
 		return nil, err
 	}
 	if list := req.GetVolumeCapabilities(); len(list) > 0 && !areServed(list) {
 		return &csipb.GetCapacityResponse{}, nil // of what cannot be made there is room for none
 	}
-	room, err := c.volumes.Capacity(ctx, req.GetParameters())
+	room, err := c.volumes.Capacity(ctx, req.GetParameters(), nil)
 	if err != nil {
 		return nil, err
 	}

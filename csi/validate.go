@@ -158,7 +158,7 @@ func createSpec(volumes Volumes, req *csipb.CreateVolumeRequest) (volume.Spec, e
 		given("name", req.GetName()),
 		checkCapabilities(req.GetVolumeCapabilities()),
 		absent("volume_content_source", req.GetVolumeContentSource() != nil, "volumes are made empty: this driver has no snapshots and no clones"),
-		absent("accessibility_requirements", req.GetAccessibilityRequirements() != nil, "this driver has no topology: every node reaches every volume"),
+		absent("accessibility_requirements", req.GetAccessibilityRequirements() != nil, "every node reaches every volume, so there is no topology"),
 		absent("mutable_parameters", len(req.GetMutableParameters()) > 0, "this driver modifies no volumes: put them into parameters"),
 	)
 	if err != nil {

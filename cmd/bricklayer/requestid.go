@@ -40,8 +40,8 @@ func (w withRequestID) Delete(ctx context.Context, h volume.Handle) error {
 	return w.Volumes.Delete(tagged(ctx), h)
 }
 
-func (w withRequestID) Capacity(ctx context.Context, parameters map[string]string) (volume.Capacity, error) {
-	return w.Volumes.Capacity(tagged(ctx), parameters)
+func (w withRequestID) Capacity(ctx context.Context, parameters map[string]string, zones []string) (volume.Capacity, error) {
+	return w.Volumes.Capacity(tagged(ctx), parameters, zones)
 }
 
 func (w withRequestID) Health(ctx context.Context, h volume.Handle) (volume.Health, error) {

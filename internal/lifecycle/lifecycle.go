@@ -53,12 +53,8 @@ func (s *Service) Spec(name string, size volume.SizeRange, parameters map[string
 	if err != nil {
 		return volume.Spec{}, err
 	}
-	if p.Pool == "" && p.Heketi.URL != "" {
-		var ok bool
-		if p.Pool, ok = s.pools.Heketi(p.Heketi.URL); !ok {
-			return volume.Spec{}, volume.NewFieldError("parameters.resturl", p.Heketi.URL,
-				"the address of a heketi that a StoragePool names in spec.heketi.url")
-		}
+	if err := s.poolOfHeketi(&p); err != nil {
+		return volume.Spec{}, err
 	}
 	if p.Pool == "" {
 		names := s.pools.Names()
@@ -74,6 +70,19 @@ func (s *Service) Spec(name string, size volume.SizeRange, parameters map[string
 		return volume.Spec{}, err
 	}
 	return volume.NewSpec(name, size, p)
+}
+
+// poolOfHeketi fills in the pool of a class that names a heketi instead.
+func (s *Service) poolOfHeketi(p *volume.Parameters) error {
+	if p.Pool != "" || p.Heketi.URL == "" {
+		return nil
+	}
+	var ok bool
+	if p.Pool, ok = s.pools.Heketi(p.Heketi.URL); !ok {
+		return volume.NewFieldError("parameters.resturl", p.Heketi.URL,
+			"the address of a heketi that a StoragePool names in spec.heketi.url")
+	}
+	return nil
 }
 
 // Create returns the volume of that spec, Ready: the one that is there, or the
@@ -174,10 +183,17 @@ func (s *Service) Delete(ctx context.Context, h volume.Handle) error {
 	return backend.Delete(ctx, h)
 }
 
-// Capacity returns what the pool named by the parameters can still take; where
-// they name none, what all pools together can.
-func (s *Service) Capacity(ctx context.Context, parameters map[string]string) (volume.Capacity, error) {
+// Capacity returns what the pool named by the parameters can still take in
+// these zones, or, where there are none, anywhere. Where the parameters name no
+// pool, it is what all pools together can.
+func (s *Service) Capacity(ctx context.Context, parameters map[string]string, zones []string) (volume.Capacity, error) {
 	p, err := volume.ParseParameters(parameters)
+	if err == nil {
+		err = s.poolOfHeketi(&p)
+	}
+	if err == nil {
+		p, err = p.Within(zones)
+	}
 	if err != nil {
 		return volume.Capacity{}, err
 	}

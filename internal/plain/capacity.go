@@ -12,7 +12,7 @@ func (b *Backend) Capacity(ctx context.Context, _ string, p volume.Parameters) (
 	if len(s.silent) == len(b.Nodes) {
 		return volume.Capacity{}, s.silence("measure the capacity", "pool "+b.Pool)
 	}
-	usable, _ := b.candidates(s.described, s.silent, p.Quota)
+	usable, _ := b.candidates(s.described, s.silent, p)
 	return volume.Capacity{
 		Available: available(p.Type, usable),
 		Largest:   largest(p.Type, usable),

@@ -74,7 +74,7 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 // adopt returns the volume that is there where it is what spec asks for. One
 // that is stopped is no answer: somebody is deleting it, or stopped it by hand.
 func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
-	v := b.describe(spec.Handle(), f.info, f.marks, volume.Ready)
+	v := b.describe(spec.Handle(), f.info, f.marks, volume.Ready, spec.Near)
 	if err := v.Satisfies(spec); err != nil {
 		return volume.Volume{}, err
 	}
@@ -143,8 +143,11 @@ func (pl *plan) earlier(f *found) (best brick.Mark, ok bool) {
 
 // choosePlaces fills in the layout.
 func (b *Backend) choosePlaces(pl *plan, s survey) error {
-	usable, refused := b.candidates(s.described, s.silent, pl.marks.Enforce)
-	chosen, err := place(pl.handle.Name, pl.marks.Type, pl.marks.Size, usable)
+	if err := b.enoughNodes(pl.handle, pl.spec.Parameters); err != nil {
+		return err
+	}
+	usable, refused := b.candidates(s.described, s.silent, pl.spec.Parameters)
+	chosen, err := place(pl.handle.Name, pl.marks.Type, pl.marks.Size, usable, pl.spec.Near)
 	if err != nil {
 		return b.refuseRoom(pl.handle, pl.marks.Type, pl.marks.Size, s.described, usable, refused)
 	}
@@ -194,7 +197,7 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 		// The volume is made; whatever ails its bricks, this call's outcome is open.
 		return fail("see its bricks online", &volume.Error{Kind: volume.Unavailable, Err: err})
 	}
-	return b.describe(pl.handle, info, pl.marks, volume.Ready), nil
+	return b.describe(pl.handle, info, pl.marks, volume.Ready, pl.spec.Near), nil
 }
 
 // yield gives way to another controller that is making the same volume: what

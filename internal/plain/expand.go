@@ -59,7 +59,7 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 		}
 		f.marks.Size = want
 	}
-	return b.describe(h, f.info, f.marks, volume.Ready), nil
+	return b.describe(h, f.info, f.marks, volume.Ready, anywhere), nil
 }
 
 // raise sets the quotas of all bricks for a volume of that size, or, where one

@@ -23,13 +23,40 @@ type candidate struct {
 	room volume.Size
 }
 
+// serves reports whether volumes of those parameters may have bricks on the node.
+func (n *Node) serves(p volume.Parameters) bool {
+	return len(p.Zones) == 0 || slices.Contains(p.Zones, n.Zone)
+}
+
+// enoughNodes returns an error where the zones of the parameters hold too few
+// nodes for a volume, whatever their state.
+func (b *Backend) enoughNodes(h volume.Handle, p volume.Parameters) error {
+	there := 0
+	for i := range b.Nodes {
+		if b.Nodes[i].serves(p) {
+			there++
+		}
+	}
+	if len(p.Zones) == 0 || there >= p.Type.Bricks() {
+		return nil
+	}
+	return &volume.Error{
+		Kind: volume.Precondition, Op: "place the bricks", On: "volume " + h.String(),
+		Err: fmt.Errorf("%s needs %d storage nodes, and in the zones %s, to which the class keeps it, the pool has %d",
+			p.Type, p.Type.Bricks(), strings.Join(p.Zones, ", "), there),
+		Next: "name the zones in the class as the StoragePool does, or more of them, or add nodes there",
+	}
+}
+
 // candidates returns the usable roots of the nodes that answered, and why the
-// others are not usable.
-func (b *Backend) candidates(described map[string]agent.Description, silent map[string]error, enforce bool) (usable []candidate, refused []string) {
+// others are not usable. Nodes in zones that the class does not name are neither.
+func (b *Backend) candidates(described map[string]agent.Description, silent map[string]error, p volume.Parameters) (usable []candidate, refused []string) {
 	for i := range b.Nodes {
 		n := &b.Nodes[i]
 		d, ok := described[n.Name]
 		switch {
+		case !n.serves(p):
+			continue
 		case !ok:
 			refused = append(refused, fmt.Sprintf("%s: its agent does not answer (%v)", n.Name, silent[n.Name]))
 			continue
@@ -48,7 +75,7 @@ func (b *Backend) candidates(described map[string]agent.Description, silent map[
 				refused = append(refused, n.Name+"/"+root+": the agent has no root of that name")
 			case d.Roots[at].Problem != "":
 				refused = append(refused, n.Name+"/"+root+": "+d.Roots[at].Problem)
-			case enforce && !d.Roots[at].Quota:
+			case p.Quota && !d.Roots[at].Quota:
 				refused = append(refused, n.Name+"/"+root+`: its file system enforces no project quotas (mount it with prjquota, or say "quota: none" in the class)`)
 			default:
 				usable = append(usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: d.Roots[at].Available})
@@ -75,9 +102,10 @@ func shortOfMemory(d agent.Description) bool {
 var errNoPlace = errors.New("not enough room on enough storage nodes")
 
 // place chooses a root for each brick of a volume: never two on one node, as
-// many zones as there are, then the most room; the name breaks ties so that
-// equal roots share the work. Positions with larger quotas choose first.
-func place(name string, t volume.Type, size volume.Size, from []candidate) ([]candidate, error) {
+// many zones as there are, the zone near the user among equal ones, then the
+// most room; the name breaks ties so that equal roots share the work. Positions
+// with larger quotas choose first.
+func place(name string, t volume.Type, size volume.Size, from []candidate, near string) ([]candidate, error) {
 	order := make([]int, t.Bricks())
 	for i := range order {
 		order[i] = i
@@ -98,7 +126,8 @@ func place(name string, t volume.Type, size volume.Size, from []candidate) ([]ca
 			if nodes[c.node] || c.room < quota {
 				continue
 			}
-			if best < 0 || zones[c.zone] < zones[from[best].zone] {
+			if best < 0 || zones[c.zone] < zones[from[best].zone] ||
+				zones[c.zone] == zones[from[best].zone] && c.zone == near && from[best].zone != near {
 				best = i
 			}
 		}
@@ -167,7 +196,7 @@ func distinctNodes(cs []candidate) int {
 func largest(t volume.Type, from []candidate) volume.Size {
 	unit := t.SizeUnit()
 	return unit * bisect(volume.MaxSize/unit, func(n volume.Size) bool {
-		_, err := place("", t, n*unit, from)
+		_, err := place("", t, n*unit, from, anywhere)
 		return err == nil
 	})
 }

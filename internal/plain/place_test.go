@@ -3,6 +3,7 @@ package plain
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -34,10 +35,10 @@ func mustType(t testing.TB, text string) volume.Type {
 func TestPlaceNeverTwiceOnANode(t *testing.T) {
 	const g = volume.GiB
 	from := candidatesFor([]volume.Size{100 * g, 100 * g, 100 * g}, []volume.Size{1 * g})
-	if _, err := place("v", mustType(t, "replicate:3"), g, from); !errors.Is(err, errNoPlace) {
+	if _, err := place("v", mustType(t, "replicate:3"), g, from, anywhere); !errors.Is(err, errNoPlace) {
 		t.Errorf("three replicas were placed on two nodes: %v", err)
 	}
-	chosen, err := place("v", mustType(t, "replicate:2"), g, from)
+	chosen, err := place("v", mustType(t, "replicate:2"), g, from, anywhere)
 	if err != nil || chosen[0].node == chosen[1].node {
 		t.Errorf("got %v, %v", chosen, err)
 	}
@@ -50,7 +51,7 @@ func TestPlaceSpreadsOverZonesBeforeRoom(t *testing.T) {
 		from[i].zone = "a"
 	}
 	from[3].zone, from[4].zone = "b", "c"
-	chosen, err := place("v", mustType(t, "replicate:3"), g, from)
+	chosen, err := place("v", mustType(t, "replicate:3"), g, from, anywhere)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +64,39 @@ func TestPlaceSpreadsOverZonesBeforeRoom(t *testing.T) {
 	}
 }
 
+// The zone near the user wins over room, and loses against spreading.
+func TestPlaceGoesNearTheUser(t *testing.T) {
+	const g = volume.GiB
+	from := candidatesFor([]volume.Size{90 * g}, []volume.Size{80 * g}, []volume.Size{3 * g}, []volume.Size{2 * g})
+	for i, zone := range []string{"a", "a", "b", "b"} {
+		from[i].zone = zone
+	}
+	for _, test := range []struct {
+		typ, near string
+		size      volume.Size
+		want      string
+	}{
+		{"none", "b", g, "n3"},
+		{"none", anywhere, g, "n1"},
+		{"none", "elsewhere", g, "n1"},
+		{"none", "b", 4 * g, "n1"}, // no room there
+		{"replicate:2", "b", g, "n3 n1"},
+		{"replicate:3", "b", g, "n3 n1 n4"},
+	} {
+		chosen, err := place("v", mustType(t, test.typ), test.size, from, test.near)
+		var names []string
+		for _, c := range chosen {
+			names = append(names, c.node.Name)
+		}
+		if got := strings.Join(names, " "); err != nil || got != test.want {
+			t.Errorf("%s of %d bytes near %q lies on %s, %v; want %s", test.typ, test.size, test.near, got, err, test.want)
+		}
+	}
+}
+
 func TestPlaceGivesTheArbiterTheSmallRoot(t *testing.T) {
 	const g = volume.GiB
-	chosen, err := place("v", mustType(t, "replicate:3:arbiter:1"), 16*g, candidatesFor([]volume.Size{1 * g}, []volume.Size{20 * g}, []volume.Size{20 * g}))
+	chosen, err := place("v", mustType(t, "replicate:3:arbiter:1"), 16*g, candidatesFor([]volume.Size{1 * g}, []volume.Size{20 * g}, []volume.Size{20 * g}), anywhere)
 	if err != nil || chosen[2].node.Name != "n1" {
 		t.Errorf("got %v, %v; want the arbiter on n1", chosen, err)
 	}
@@ -75,7 +106,7 @@ func TestEqualRootsShareTheWork(t *testing.T) {
 	from := candidatesFor([]volume.Size{volume.TiB, volume.TiB}, []volume.Size{volume.TiB, volume.TiB}, []volume.Size{volume.TiB, volume.TiB})
 	first := map[string]int{}
 	for i := range 300 {
-		chosen, err := place(fmt.Sprintf("pvc-%d", i), mustType(t, "none"), volume.GiB, from)
+		chosen, err := place(fmt.Sprintf("pvc-%d", i), mustType(t, "none"), volume.GiB, from, anywhere)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,11 +133,11 @@ func TestCapacityTellsTheTruth(t *testing.T) {
 		from := candidatesFor(rooms...)
 		most := largest(typ, from)
 		if most > 0 {
-			if _, err := place("v", typ, most, from); err != nil {
+			if _, err := place("v", typ, most, from, anywhere); err != nil {
 				t.Fatalf("the largest volume, %d bytes, has no place", most)
 			}
 		}
-		if _, err := place("v", typ, most+typ.SizeUnit(), from); err == nil {
+		if _, err := place("v", typ, most+typ.SizeUnit(), from, anywhere); err == nil {
 			t.Fatalf("a volume larger than the largest, %d bytes, has a place", most)
 		}
 		var raw, needed volume.Size

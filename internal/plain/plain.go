@@ -33,6 +33,12 @@ type Node struct {
 	Agent agent.Node
 }
 
+// anywhere is the zone of those who use a volume from nowhere in particular.
+const anywhere = ""
+
+// isIn reports whether the node lies in that zone.
+func (n *Node) isIn(zone string) bool { return zone != anywhere && n.Zone == zone }
+
 // Config is what the backend must know of a pool. It does not change: a pool
 // that changes gets another Backend.
 type Config struct {
@@ -104,8 +110,9 @@ func (b *Backend) ranked(name string) []*Node {
 }
 
 // servers returns the hosts that give clients the volume's file: those of the
-// bricks, then others, at most maxServers, so that a dead one stops no mount.
-func (b *Backend) servers(name string, hosts []string) []string {
+// bricks, then others, and among either those in a zone first, at most
+// maxServers, so that a dead one stops no mount.
+func (b *Backend) servers(name string, hosts []string, near string) []string {
 	const maxServers = 4
 	var out []string
 	add := func(address string) {
@@ -114,6 +121,15 @@ func (b *Backend) servers(name string, hosts []string) []string {
 		}
 	}
 	ranked := b.ranked(name)
+	slices.SortStableFunc(ranked, func(x, y *Node) int {
+		switch xNear, yNear := x.isIn(near), y.isIn(near); {
+		case xNear == yNear:
+			return 0
+		case xNear:
+			return -1
+		}
+		return 1
+	})
 	for _, n := range ranked {
 		if slices.Contains(hosts, n.Address) {
 			add(n.Address)

@@ -279,8 +279,8 @@ func (f *found) refuseForeign(op string, h volume.Handle, kind volume.Kind) erro
 	}
 }
 
-// describe returns the volume as the port has it.
-func (b *Backend) describe(h volume.Handle, info gluster.Volume, m mark.Volume, state volume.State) volume.Volume {
+// describe returns the volume as the port has it, with servers near a zone first.
+func (b *Backend) describe(h volume.Handle, info gluster.Volume, m mark.Volume, state volume.State, near string) volume.Volume {
 	v := volume.Volume{
 		Handle: h, State: state,
 		Size: m.Size, Fingerprint: m.Fingerprint, Type: m.Type, GID: m.GID, Created: m.Created,
@@ -290,7 +290,7 @@ func (b *Backend) describe(h volume.Handle, info gluster.Volume, m mark.Volume, 
 		hosts = append(hosts, k.Host)
 		v.Bricks = append(v.Bricks, k.String())
 	}
-	v.Servers = b.servers(h.Name, hosts)
+	v.Servers = b.servers(h.Name, hosts, near)
 	return v
 }
 
@@ -306,9 +306,9 @@ func (b *Backend) Get(ctx context.Context, h volume.Handle) (volume.Volume, erro
 	}
 	switch {
 	case f.ready():
-		return b.describe(h, f.info, f.marks, volume.Ready), nil
+		return b.describe(h, f.info, f.marks, volume.Ready, anywhere), nil
 	case f.foreign == "" && (f.exists || len(f.bricks) > 0):
-		return b.describe(h, f.info, f.marks, volume.Partial), nil
+		return b.describe(h, f.info, f.marks, volume.Partial, anywhere), nil
 	}
 	return volume.Volume{}, &volume.Error{Kind: volume.NotFound, Op: op, On: h.String(), Err: errors.New("there is no such volume")}
 }
@@ -332,7 +332,7 @@ func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error
 			continue
 		}
 		if h := f.marks.Handle; f.ready() && !f.marks.Released && h.Backend == volume.Plain && h.Pool == pool && h.Name == info.Name {
-			out = append(out, b.describe(h, info, f.marks, volume.Ready))
+			out = append(out, b.describe(h, info, f.marks, volume.Ready, anywhere))
 		}
 	}
 	slices.SortFunc(out, func(x, y volume.Volume) int { return strings.Compare(x.Handle.Name, y.Handle.Name) })

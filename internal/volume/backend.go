@@ -15,6 +15,9 @@ type Spec struct {
 	Size SizeRange
 	// Parameters are those of the StorageClass; Pool is filled in.
 	Parameters Parameters
+	// Near is the zone of whoever uses the volume first, or empty: where there is
+	// a choice, a brick goes there, and clients get the volume's file from there.
+	Near string
 }
 
 // NewSpec checks a request's name and puts a Spec together.

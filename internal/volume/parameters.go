@@ -67,6 +67,9 @@ type Parameters struct {
 	Quota bool
 	// OnDelete says what a deletion does with the data.
 	OnDelete OnDelete
+	// Zones are those to which the class keeps the bricks of new volumes; empty
+	// means all. No key sets them: see Within.
+	Zones []string
 	// Heketi holds the parameters that only lvm "true" knows.
 	Heketi HeketiParameters
 }
@@ -95,8 +98,20 @@ func (p Parameters) Backend() BackendName {
 	return Plain
 }
 
+// Within returns the parameters with the bricks of new volumes kept to zones;
+// none means that they may lie anywhere.
+func (p Parameters) Within(zones []string) (Parameters, error) {
+	if len(zones) > 0 && p.LVM {
+		return Parameters{}, NewFieldError("zones", strings.Join(zones, ", "),
+			`nothing where lvm is "true": heketi spreads bricks over its own zones by itself; name the heketi clusters in clusterid`)
+	}
+	p.Zones = zones
+	return p, nil
+}
+
 // Fingerprint returns a short hash of everything that makes two volumes of one
-// name and size differ. Secrets and what only concerns a deletion are no part of it.
+// name and size differ. Secrets, what only concerns a deletion, and the zones,
+// which only say where new bricks go, are no part of it.
 func (p Parameters) Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "lvm=%t layout=%s type=%s prefix=%s gid=%d-%d quota=%t options=%q",

@@ -155,3 +155,16 @@ func FuzzParseParameters(f *testing.F) {
 		}
 	})
 }
+
+func TestHeketiTakesNoZones(t *testing.T) {
+	p, err := ParseParameters(map[string]string{"lvm": "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Within([]string{"z1"}); !Is(err, Invalid) || !strings.Contains(err.Error(), "clusterid") {
+		t.Errorf("got %v, want invalid, with what to do instead", err)
+	}
+	if _, err := p.Within(nil); err != nil {
+		t.Error(err)
+	}
+}
