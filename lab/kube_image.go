@@ -247,12 +247,22 @@ func (l *Lab) ensureBaseImages(ctx context.Context, w Worker) error {
 
 // makeBaseImage packs busybox under both names: to hold a pod it only has to wait.
 func makeBaseImage(ctx context.Context, file string) error {
+	image, err := BusyboxImage(ctx, pauseImage, busyboxImage)
+	if err != nil {
+		return err
+	}
+	return MakeImage(file, image)
+}
+
+// BusyboxImage is an image of that name with a shell and what busybox has beside
+// it; without a command it waits.
+func BusyboxImage(ctx context.Context, names ...string) (Image, error) {
 	applets, err := run(ctx, busyboxProgram, "--list")
 	if err != nil {
-		return fmt.Errorf("list what busybox can do: %w", err)
+		return Image{}, fmt.Errorf("list what busybox can do: %w", err)
 	}
 	image := Image{
-		Names: []string{pauseImage, busyboxImage},
+		Names: names,
 		Cmd:   []string{"/bin/sleep", "2147483647"},
 		Files: []ImageFile{
 			{Path: "/bin/busybox", Source: busyboxProgram, Mode: 0o755},
@@ -267,5 +277,5 @@ func makeBaseImage(ctx context.Context, file string) error {
 			image.Files = append(image.Files, ImageFile{Path: "/bin/" + applet, Link: "busybox"})
 		}
 	}
-	return MakeImage(file, image)
+	return image, nil
 }
