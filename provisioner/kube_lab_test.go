@@ -1,4 +1,4 @@
-//go:build kube
+//go:build kube && lab
 
 package provisioner
 
@@ -15,10 +15,7 @@ import (
 	"testing"
 	"time"
 
-	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -35,8 +32,11 @@ import (
 // controller as a process of its own:
 //
 //	go run ./cmd/lab up --name kube --kubernetes --heketi
-//	go test -tags kube -timeout 60m ./provisioner -run TestKube -v -lab kube
+//	go test -tags 'lab kube' -timeout 60m ./provisioner -run TestKube -v -lab kube
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// kubeDriver is not the chart's: both may be there at once.
+const kubeDriver = "provisioner-test.bricklayer.csi"
 
 // site is the lab's cluster with a namespace of the test's own and controllers
 // that the test starts and kills.
@@ -102,15 +102,24 @@ func (s *site) close() {
 }
 
 // start starts a controller without leader election's pauses.
-func (s *site) start() {
+func (s *site) start(more ...string) {
 	s.t.Helper()
-	args := append([]string{"controller", "--kubeconfig", lab.Current().Kubeconfig(), "--endpoint", s.endpoint, "--leader-election=false"}, s.args...)
-	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), s.program, args...)
+	args := append([]string{
+		"controller", "--kubeconfig", lab.Current().Kubeconfig(), "--driver-name", kubeDriver,
+		"--endpoint", s.endpoint, "--leader-election=false",
+	}, s.args...)
+	s.running = s.spawn(s.program, append(args, more...)...)
+}
+
+// spawn starts a program that writes to the log.
+func (s *site) spawn(program string, args ...string) *exec.Cmd {
+	s.t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), program, args...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.running = cmd
+	return cmd
 }
 
 // kill ends the controller as kill -9 does.
@@ -124,9 +133,14 @@ func (s *site) kill() {
 
 func (s *site) class(name string, parameters map[string]string) {
 	s.t.Helper()
+	s.classOf(kubeDriver, name, parameters)
+}
+
+func (s *site) classOf(driver, name string, parameters map[string]string) {
+	s.t.Helper()
 	yes := true
 	c := &storagev1.StorageClass{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: testDriver, Parameters: parameters, AllowVolumeExpansion: &yes,
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driver, Parameters: parameters, AllowVolumeExpansion: &yes,
 	}
 	classes := s.client.StorageV1().StorageClasses()
 	_ = classes.Delete(s.t.Context(), name, metav1.DeleteOptions{})
@@ -288,6 +302,9 @@ func TestKubeDeletedMidway(t *testing.T) {
 
 // TestKubeStorm has 50 claims bound at once and deleted at once.
 func TestKubeStorm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes; the chart's controllers are tested likewise in deploy")
+	}
 	s := newSite(t)
 	s.class("bricks", map[string]string{"lvm": "false"})
 	s.start()
@@ -301,6 +318,9 @@ func TestKubeStorm(t *testing.T) {
 // made, half of which are deleted meanwhile, and while the rest go; the API
 // server stands still for 20 s in the middle.
 func TestKubeKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes; the chart's controllers are tested likewise in deploy")
+	}
 	s := newSite(t)
 	s.class("bricks", map[string]string{"lvm": "false"})
 	s.start()
@@ -344,68 +364,4 @@ func TestKubeKilled(t *testing.T) {
 	<-stopped
 	s.gone(10 * time.Minute)
 	t.Logf("the controller was killed %d times", kills)
-}
-
-// TestKubeTime takes the time from a claim to its being bound and that of the
-// CSI call alone, in turns, of one controller on an idle lab.
-func TestKubeTime(t *testing.T) {
-	s := newSite(t)
-	s.class("bricks", map[string]string{"lvm": "false"})
-	socket := filepath.Join(t.TempDir(), "csi.sock")
-	s.endpoint = "unix://" + socket
-	s.start()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	csi := csipb.NewControllerClient(conn)
-	const rounds = 8
-	times := map[string][]time.Duration{}
-	var made []string
-	direct := func(i int) error {
-		v, err := csi.CreateVolume(t.Context(), &csipb.CreateVolumeRequest{
-			Name: fmt.Sprintf("pvc-time-%d", i), CapacityRange: &csipb.CapacityRange{RequiredBytes: 64 << 20},
-			VolumeCapabilities: []*csipb.VolumeCapability{{
-				AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{}},
-				AccessMode: &csipb.VolumeCapability_AccessMode{Mode: csipb.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER},
-			}},
-		}, grpc.WaitForReady(true))
-		made = append(made, v.GetVolume().GetVolumeId())
-		return err
-	}
-	claimed := func(i int) error {
-		err := s.claim(t.Context(), fmt.Sprintf("t%d", i), "bricks", "64Mi")
-		if err == nil {
-			s.await("bound", 2*time.Minute, allBound(i+1))
-		}
-		return err
-	}
-	measure := func(what string, do func(int) error, i int) {
-		began := time.Now()
-		if err := do(i); err != nil {
-			t.Fatal(err)
-		}
-		times[what] = append(times[what], time.Since(began).Round(time.Millisecond))
-	}
-	for i := range rounds {
-		if i%2 == 0 {
-			measure("CSI call", direct, i)
-		}
-		measure("claim to bound", claimed, i)
-		if i%2 == 1 {
-			measure("CSI call", direct, i)
-		}
-	}
-	for _, id := range made {
-		if _, err := csi.DeleteVolume(t.Context(), &csipb.DeleteVolumeRequest{VolumeId: id}); err != nil {
-			t.Error(err)
-		}
-	}
-	s.removeAll()
-	s.gone(2 * time.Minute)
-	for what, all := range times {
-		slices.Sort(all)
-		t.Logf("%s: median %v of %v", what, all[len(all)/2], all)
-	}
 }
