@@ -106,14 +106,6 @@ func (c cluster) secrets(ctx context.Context) error {
 	return nil
 }
 
-func (c cluster) helm(ctx context.Context, in []byte, args ...string) error {
-	return c.chart().Run(ctx, in, args...)
-}
-
-func (c cluster) uninstall(ctx context.Context) error { return c.chart().Uninstall(ctx) }
-
-func (c cluster) values() ([]byte, error) { return c.chart().AllValues() }
-
 // kubectl runs one command and fails the test where that fails.
 func (c cluster) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
