@@ -234,8 +234,8 @@ func (j *Job) check() error {
 	return nil
 }
 
-// clients is how many work at once.
-func (j Job) clients() int {
+// Clients is how many work at once.
+func (j Job) Clients() int {
 	n, err := strconv.Atoi(j.Options["numjobs"])
 	if err != nil {
 		return 1
@@ -256,7 +256,7 @@ func (j Job) Bytes() (int64, error) {
 		}
 		size *= int64(files)
 	}
-	return size * int64(j.clients()), err
+	return size * int64(j.Clients()), err
 }
 
 func orOne(text string) string {
@@ -311,6 +311,15 @@ func (j Job) layout() Job {
 	}
 	// The files of a job are named after it, where it does not name one.
 	return Job{Name: j.Name, Title: "layout", Unit: MiBps, Options: options}
+}
+
+// LayoutKey is the same for jobs that work on the same files.
+func (j Job) LayoutKey() string {
+	l := j.layout()
+	if l.Options["filename"] != "" {
+		l.Name = "any" // the file is not named after the job
+	}
+	return l.file()
 }
 
 // Select returns the jobs of the given names, in that order; all where none is named.

@@ -110,10 +110,31 @@ func TestVersionOf(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	for _, name := range []string{"4k-mixed", "4k-randwrite-fsync", "files-create", "full"} {
-		f.Add([]byte(sample(f, name+".json")))
+// least is the least that is accepted: go's fuzzer stands still on the samples' 10 KB.
+const least = `{"fio version":"fio-3.33","jobs":[{"jobname":"4k-mixed","error":0,
+"read":{"total_ios":3,"iops":1.5,"bw_bytes":6144,"clat_ns":{"min":1,"max":9,"mean":4.5,"N":3,"bins":{"1":1,"5":2}}},
+"write":{"total_ios":0,"iops":0,"bw_bytes":0,"clat_ns":{"min":0,"max":0,"mean":0,"N":0}},
+"sync":{"total_ios":0,"lat_ns":{"min":0,"max":0,"mean":0,"N":0}}}]}`
+
+func TestParseLeast(t *testing.T) {
+	if o, err := Parse([]byte(least), "4k-mixed"); err != nil || o.Read.Requests != 3 {
+		t.Errorf("%+v, %v", o, err)
 	}
+	for _, change := range [][2]string{
+		{`"5":2`, `"5":3`}, {`"5":2`, `"-5":2`}, {`"min":1`, `"min":10`}, {`"iops":1.5`, `"iops":0`},
+		{`"iops":1.5`, `"iops":-1`}, {`"N":3`, `"M":3`}, {`"sync"`, `"sunk"`}, {`"total_ios":3`, `"total_ios":0`}, {`"error":0,`, ``},
+	} {
+		text := strings.Replace(least, change[0], change[1], 1)
+		if o, err := Parse([]byte(text), "4k-mixed"); err == nil {
+			t.Errorf("%s in the place of %s is accepted: %+v", change[1], change[0], o)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(least))
+	f.Add([]byte(strings.Replace(least, `"error":0`, `"error":28`, 1)))
+	f.Add([]byte("note: something\n{\n" + least[1:]))
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, job := range []string{"4k-mixed", "files-create"} {

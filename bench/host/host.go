@@ -25,11 +25,14 @@ type Host struct {
 	Prefix []string
 }
 
-// nodeMark is what a template has in the place of the node's name.
-const nodeMark = "{node}"
+// What a template has in the place of the node's name and address.
+const (
+	nodeMark    = "{node}"
+	addressMark = "{address}"
+)
 
-// Template makes hosts of a command with {node} in it, such as
-// "ssh root@{node}". Words are parted at spaces; there is no quoting.
+// Template makes hosts of a command with {node} or {address} in it, such as
+// "ssh root@{address}". Words are parted at spaces; there is no quoting.
 type Template []string
 
 // ParseTemplate reads a template. Empty text is no template.
@@ -37,17 +40,18 @@ func ParseTemplate(text string) (Template, error) {
 	if text == "" {
 		return nil, nil
 	}
-	if !strings.Contains(text, nodeMark) {
-		return nil, fmt.Errorf("%q names no node: want a command with %s in it, such as \"ssh root@%s\"", text, nodeMark, nodeMark)
+	if !strings.Contains(text, nodeMark) && !strings.Contains(text, addressMark) {
+		return nil, fmt.Errorf("%q names no node: want a command with %s or %s in it, such as \"ssh root@%s\"", text, nodeMark, addressMark, addressMark)
 	}
 	return strings.Fields(text), nil
 }
 
-// Host returns the host of that name.
-func (t Template) Host(node string) Host {
+// Host returns the host of that name and address.
+func (t Template) Host(node, address string) Host {
 	h := Host{Name: node}
+	r := strings.NewReplacer(nodeMark, node, addressMark, address)
 	for _, word := range t {
-		h.Prefix = append(h.Prefix, strings.ReplaceAll(word, nodeMark, node))
+		h.Prefix = append(h.Prefix, r.Replace(word))
 	}
 	return h
 }
