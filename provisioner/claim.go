@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"bricklayer.csi/internal/mount"
@@ -77,16 +78,24 @@ func (p *provisioner) spec(o controller.ProvisionOptions) (volume.Spec, error) {
 	if err != nil {
 		return volume.Spec{}, fmt.Errorf("spec.resources of the claim: %w", err)
 	}
-	in := "StorageClass " + o.StorageClass.Name
-	if t := o.StorageClass.Parameters[fsTypeParameter]; t != "" && t != "glusterfs" {
+	return classSpec(p.volumes, o.StorageClass, o.PVName, size)
+}
+
+// classSpec reads what a class asks for.
+func classSpec(volumes Volumes, class *storagev1.StorageClass, name string, size volume.SizeRange) (volume.Spec, error) {
+	in := "StorageClass " + class.Name
+	if t := class.Parameters[fsTypeParameter]; t != "" && t != "glusterfs" {
 		return volume.Spec{}, fmt.Errorf("%s: %w", in, volume.NewFieldError("parameters."+fsTypeParameter, t, "nothing, or glusterfs"))
 	}
-	if _, err := mount.ParseFlags(o.StorageClass.MountOptions); err != nil {
+	if _, err := mount.ParseFlags(class.MountOptions); err != nil {
 		return volume.Spec{}, fmt.Errorf("mountOptions of %s: %w", in, err)
 	}
-	spec, err := p.volumes.Spec(o.PVName, size, o.StorageClass.Parameters)
+	spec, err := volumes.Spec(name, size, class.Parameters)
 	if err != nil {
 		return volume.Spec{}, fmt.Errorf("%s: %w", in, err)
+	}
+	if spec.Parameters, err = spec.Parameters.Within(zonesOf(class.AllowedTopologies)); err != nil {
+		return volume.Spec{}, fmt.Errorf("allowedTopologies of %s: %w", in, err)
 	}
 	return spec, nil
 }

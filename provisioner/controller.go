@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
@@ -58,6 +59,8 @@ type Options struct {
 	RetryFirst, RetryMost time.Duration
 	// Expand grows volumes; false leaves that to the standard resizer.
 	Expand bool
+	// Capacity publishes the capacity of classes for the scheduler.
+	Capacity CapacityOptions
 	// Metrics takes the metrics of sig-storage-lib; nil for none.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -81,7 +84,7 @@ func New(o Options) (*Controller, error) {
 	for _, d := range []struct {
 		to      *time.Duration
 		instead time.Duration
-	}{{&o.CallTimeout, DefaultCallTimeout}, {&o.RetryFirst, DefaultRetryFirst}, {&o.RetryMost, DefaultRetryMost}} {
+	}{{&o.CallTimeout, DefaultCallTimeout}, {&o.RetryFirst, DefaultRetryFirst}, {&o.RetryMost, DefaultRetryMost}, {&o.Capacity.Period, DefaultCapacityPeriod}} {
 		if *d.to <= 0 {
 			*d.to = d.instead
 		}
@@ -132,27 +135,33 @@ func (c *Controller) Run(ctx context.Context) {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
 	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: c.Driver})
 
+	volumes := c.Volumes
+	room := c.newCapacities(classes.Lister(), events)
+	if room != nil {
+		volumes = telling{volumes, room.changed}
+		_, _ = classes.Informer().AddEventHandler(room.handler()) // fails only where the informer has stopped
+	}
 	g := &guard{
-		client: c.Client, driver: c.Driver, volumes: c.Volumes, claims: claims.Lister(), events: events, log: c.Log, timeout: c.CallTimeout,
+		client: c.Client, driver: c.Driver, volumes: volumes, claims: claims.Lister(), events: events, log: c.Log, timeout: c.CallTimeout,
 		working: map[types.UID]context.CancelFunc{}, made: map[types.UID]time.Time{},
 	}
 	loops := []*loop{c.newLoop("cleanup", g.concerns, g.sync)}
 	if c.Expand {
 		e := &expander{
-			client: c.Client, driver: c.Driver, volumes: c.Volumes, claims: claims.Lister(), pvs: pvs.Lister(),
+			client: c.Client, driver: c.Driver, volumes: volumes, claims: claims.Lister(), pvs: pvs.Lister(),
 			events: events, log: c.Log, timeout: c.CallTimeout,
 		}
 		loops = append(loops, c.newLoop("expand", e.concerns, e.sync))
 	}
 	for _, l := range loops {
-		_, _ = claims.Informer().AddEventHandler(l.handler()) // fails only where the informer has stopped
+		_, _ = claims.Informer().AddEventHandler(l.handler())
 	}
 	_, _ = pvs.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { g.seen(nameOfObject(o)) }, DeleteFunc: func(o any) { g.seen(nameOfObject(o)) },
 	})
 	var working sync.WaitGroup
 	library := controller.NewProvisionController(ctx, c.Client, c.Driver,
-		&provisioner{driver: c.Driver, volumes: c.Volumes, claims: claims.Lister(), guard: g, events: events, log: c.Log},
+		&provisioner{driver: c.Driver, volumes: volumes, claims: claims.Lister(), nodes: c.Client.CoreV1().Nodes(), guard: g, events: events, log: c.Log},
 		c.libraryOptions(claims.Informer(), pvs.Informer(), classes.Informer(), &working)...)
 
 	factory.Start(ctx.Done())
@@ -164,6 +173,9 @@ func (c *Controller) Run(ctx context.Context) {
 			working.Go(func() { l.run(ctx) })
 		}
 	}
+	if room != nil {
+		working.Go(func() { room.run(ctx) })
+	}
 	c.Log.InfoContext(ctx, "provisioner starts", "driver", c.Driver, "workers", c.Workers, "expand", c.Expand)
 	library.Run(ctx)
 	for _, l := range loops {
@@ -171,6 +183,18 @@ func (c *Controller) Run(ctx context.Context) {
 	}
 	working.Wait()
 	c.Log.InfoContext(ctx, "provisioner has stopped", "driver", c.Driver)
+}
+
+// newCapacities returns what publishes capacity, or nil where nobody wants it.
+func (c *Controller) newCapacities(classes storagelisters.StorageClassLister, events record.EventRecorder) *capacities {
+	if c.Capacity.Namespace == "" {
+		return nil
+	}
+	return &capacities{
+		CapacityOptions: c.Capacity, client: c.Client, driver: c.Driver, volumes: c.Volumes, classes: classes, events: events,
+		log: c.Log, timeout: c.CallTimeout, rest: min(capacityRest, c.Capacity.Period),
+		wake: make(chan struct{}, 1), told: map[types.UID]string{},
+	}
 }
 
 // libraryOptions configure sig-storage-lib. None of them can fail: the library

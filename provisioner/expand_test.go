@@ -29,14 +29,16 @@ func (w *world) ask(size string) {
 	}
 }
 
-// size waits until the claim "data", its PersistentVolume and its volume have a size.
+// size waits until the claim "data", its PersistentVolume and its volume have a
+// size. The fake checks no resource versions, so a worker that saw the claim
+// before it had grown may begin once more, and has to end too.
 func (w *world) size(size string) *corev1.PersistentVolumeClaim {
 	w.t.Helper()
 	want := resource.MustParse(size)
 	w.eventually("the claim has "+size, func() bool {
 		c := w.get("data")
 		has := storage(c.Status.Capacity)
-		return has.Cmp(want) == 0
+		return has.Cmp(want) == 0 && len(c.Status.AllocatedResourceStatuses) == 0
 	})
 	c := w.get("data")
 	if has := storage(w.pv(c).Spec.Capacity); has.Cmp(want) != 0 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
@@ -21,6 +22,7 @@ type Volumes interface {
 	Create(ctx context.Context, spec volume.Spec) (volume.Volume, error)
 	Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error)
 	Delete(ctx context.Context, h volume.Handle) error
+	Capacity(ctx context.Context, parameters map[string]string, zones []string) (volume.Capacity, error)
 }
 
 // Reasons of events, which kubernetes-csi uses too.
@@ -36,6 +38,7 @@ type provisioner struct {
 	driver  string
 	volumes Volumes
 	claims  listers.PersistentVolumeClaimLister
+	nodes   typedcorev1.NodeInterface
 	guard   *guard
 	events  record.EventRecorder
 	log     *slog.Logger
@@ -75,6 +78,7 @@ func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptio
 	if err != nil {
 		return nil, controller.ProvisioningNoChange, opaque(err)
 	}
+	spec.Near = p.zoneOf(ctx, o.SelectedNodeName)
 	h := spec.Handle()
 	making := p.guard.begin(ctx, o.PVC.UID)
 	made := false
