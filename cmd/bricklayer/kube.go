@@ -32,6 +32,8 @@ type kubeOptions struct {
 	leaseName      string
 	workers        int
 	expand         bool
+	capacity       bool
+	capacityOwner  string
 }
 
 // AddFlags adds the flags.
@@ -43,6 +45,8 @@ func (o *kubeOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.leaseName, "lease-name", "", "the name of the lease; the driver's name where it is left out")
 	fs.IntVar(&o.workers, "workers", provisioner.DefaultWorkers, "with Kubernetes: how many claims, and how many volumes to delete, are worked on at once; the pools' maxOperations bound what they do")
 	fs.BoolVar(&o.expand, "expand", true, "with Kubernetes: grow volumes when their claims ask for more; --expand=false leaves that to csi-resizer")
+	fs.BoolVar(&o.capacity, "publish-capacity", false, "with Kubernetes: publish the capacity of classes that wait for their first consumer, as CSIStorageCapacity objects in the lease's namespace, for a CSIDriver with storageCapacity true")
+	fs.StringVar(&o.capacityOwner, "capacity-owner", "", "with --publish-capacity: the Deployment in that namespace with which these objects go; they stay where it is left out")
 }
 
 // maxWorkers is more than any pool can use.
@@ -96,10 +100,14 @@ var libraryLog sync.Once
 // provision runs the provisioner while this controller leads, until ctx ends.
 func (o *kubeOptions) provision(ctx context.Context, env environment, client kubernetes.Interface, driver string, volumes provisioner.Volumes, registry prometheus.Registerer, log *slog.Logger) error {
 	libraryLog.Do(func() { klog.SetSlogLogger(slog.New(provisioner.Quiet{Handler: log.Handler()})) })
-	p, err := provisioner.New(provisioner.Options{
+	options := provisioner.Options{
 		Client: client, Volumes: withVolumeID{volumes}, Driver: driver,
 		Workers: o.workers, Expand: o.expand, Metrics: registry, Log: log,
-	})
+	}
+	if o.capacity {
+		options.Capacity = provisioner.CapacityOptions{Namespace: o.namespace(env), Owner: o.capacityOwner}
+	}
+	p, err := provisioner.New(options)
 	if err != nil {
 		return err
 	}
