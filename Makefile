@@ -21,6 +21,8 @@ LAB      ?= default
 TEST_LAB := test
 # What `make test-lab` gives to go test besides; -short leaves out what takes minutes each.
 LAB_FLAGS ?= -short
+# What `make test-e2e` gives to go test besides.
+E2E_FLAGS ?=
 # How long `make fuzz` runs each target.
 FUZZTIME ?= 10s
 # Another vulnerability database for `make vuln`, such as file:///var/lib/vulndb.
@@ -35,7 +37,7 @@ KUBE_PACKAGES  ?= $(shell grep -rl '^//go:build kube && lab$$' --include='*_test
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/bricklayer, static
@@ -75,6 +77,17 @@ test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \
 	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab
+
+# Beyond what test-k8s needs, Kubernetes' end-to-end tests are built once, for some
+# five minutes. E2E_FLAGS=-short runs one spec of each kind.
+.PHONY: test-e2e
+test-e2e: ## Run Kubernetes' External Storage suite on the driver, for each class, in a lab of its own (root)
+	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
+	trap 'exit 130' INT TERM; \
+	NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
+	$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm; \
+	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
+	$(GO) test -tags 'lab kube' -count 1 -timeout 5h -v $(E2E_FLAGS) ./deploy/e2e
 
 .PHONY: race
 race: compiler ## Run the unit tests ten times with the race detector, in random order
@@ -135,7 +148,7 @@ lab-down: ## Take that lab down (LAB=name)
 	$(LAB_GO) down --name $(LAB)
 
 .PHONY: demo
-demo: ## Show the same volume with lvm false and true and made by hand, side by side, on a lab of its own (root)
+demo: ## Image, lab, Kubernetes, chart; then a claim of each class from create to delete beside a volume made by hand (root)
 	$(GO) run ./cmd/demo
 
 .PHONY: image

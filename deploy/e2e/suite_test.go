@@ -1,0 +1,291 @@
+//go:build kube && lab
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"bricklayer.csi/internal/labtest"
+	"bricklayer.csi/lab"
+	"bricklayer.csi/lab/chart"
+)
+
+var (
+	focus = flag.String("focus", "", "run only the specs whose name matches this expression; the list of skipped ones is then not compared whole")
+	procs = flag.Int("procs", 2, "how many specs run at once")
+)
+
+const (
+	helm     = "../../bin/helm"
+	archive  = "../../bin/image-test.tar"
+	reports  = "../../bin/e2e"
+	chartDir = "../helm/bricklayer"
+	skipFile = "skipped.txt"
+
+	// setupTime bounds the installation; endTime is kept of the test's time for the
+	// suite to end and clean up when that is over.
+	setupTime = 10 * time.Minute
+	endTime   = 2 * time.Minute
+)
+
+// leftOut are specs that the suite would run and that cannot run here; skipped.txt
+// says why of each.
+const leftOut = `\[Disruptive\]|any volume data source`
+
+// quick are what -short runs: one spec of each thing that the driver does.
+const quick = `\(default fs\)\] (` +
+	`volumes should store data|` +
+	`subPath should support existing single file|` +
+	`provisioning should provision storage with mount options|` +
+	`multiVolume .* should concurrently access the single volume from pods on different node|` +
+	`volume-expand Verify if offline PVC expansion works|` +
+	`fsgroupchangepolicy .*)`
+
+// TestMain builds the suite while there is still a network to fetch from: the
+// tests themselves run in the lab's.
+func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	_, err := lab.EndToEnd(ctx, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(lab.Main(m))
+}
+
+func TestExternalStorage(t *testing.T) {
+	s := newSuite(t)
+	for _, class := range []string{"plain", "lvm"} {
+		t.Run(class, func(t *testing.T) { s.run(t, class) })
+	}
+}
+
+// suite is the programs, the lab, and the chart that is installed in it.
+type suite struct {
+	programs string // the directory that they are in
+	chart    chart.Chart
+	skipped  map[string]string
+}
+
+func newSuite(t *testing.T) suite {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), setupTime)
+	defer cancel()
+	l := lab.Current()
+	s := suite{chart: chart.Chart{
+		Lab: l, Helm: helm, Dir: chartDir, Repository: "localhost/bricklayer", Tag: "test", Archive: archive,
+		Values: map[string]any{
+			"controller": map[string]any{"logLevel": "debug"},
+			"node":       map[string]any{"logLevel": "debug"},
+			"storageClasses": map[string]any{
+				"plain": chart.Class(map[string]string{"lvm": "false"}),
+				"lvm":   chart.Class(map[string]string{"lvm": "true"}),
+			},
+		},
+	}}
+	steps := []func() error{
+		func() (err error) { s.programs, err = lab.EndToEnd(ctx, os.Stderr); return err },
+		func() (err error) { s.skipped, err = skippedFrom(skipFile); return err },
+		func() error { return l.EnsureHeketi(ctx) },
+		func() error { return l.EnsureKubernetes(ctx) },
+		func() error { return s.loadImages(ctx, filepath.Join(t.TempDir(), "image.tar")) },
+		func() error { return s.chart.Install(ctx) },
+		func() error { return os.MkdirAll(reports, 0o755) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			t.Fatalf("%v (make test-e2e builds the image and helm)", err)
+		}
+	}
+	return s
+}
+
+func skippedFrom(file string) (map[string]string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	list, err := readSkipped(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return list, nil
+}
+
+// loadImages gives the workers the images that storage specs run. What they ask of
+// busybox, nginx and the one with glibc is a shell, dd, sha256sum and the like, and
+// busybox stands in for all three.
+func (s suite) loadImages(ctx context.Context, file string) error {
+	list, err := exec.CommandContext(ctx, filepath.Join(s.programs, "e2e.test"), "--list-images").Output()
+	if err != nil {
+		return fmt.Errorf("list the suite's images: %w", err)
+	}
+	agnhost := imagesNamed(string(list), "agnhost")
+	image, err := lab.BusyboxImage(ctx, imagesNamed(string(list), "busybox", "nginx", "glibc-dns-testing")...)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(lab.MakeImage(file, image), s.chart.Lab.LoadImage(ctx, file)); err != nil {
+		return err
+	}
+	image.Names, image.Entrypoint, image.Cmd = agnhost, []string{"/agnhost"}, []string{"pause"}
+	image.Files = append(image.Files, lab.ImageFile{Path: "/agnhost", Source: filepath.Join(s.programs, "agnhost"), Mode: 0o755})
+	return errors.Join(lab.MakeImage(file, image), s.chart.Lab.LoadImage(ctx, file))
+}
+
+// imagesNamed picks the images of these names from the suite's list.
+func imagesNamed(list string, names ...string) []string {
+	var found []string
+	for image := range strings.FieldsSeq(list) {
+		name, _, _ := strings.Cut(path.Base(image), ":")
+		if slices.Contains(names, name) && strings.Contains(image, "/e2e-test-images/") {
+			found = append(found, image)
+		}
+	}
+	return found
+}
+
+func (s suite) run(t *testing.T, class string) {
+	ctx := t.Context()
+	if deadline, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-endTime))
+		defer cancel()
+	}
+	began := time.Now()
+	dumpFile := filepath.Join(t.TempDir(), "specs")
+	ended := s.ginkgo(ctx, t, class, dumpFile)
+	f, err := os.Open(dumpFile)
+	if err != nil {
+		t.Fatal(errors.Join(ended, err))
+	}
+	defer f.Close()
+	o, err := readReport(f)
+	if err != nil {
+		t.Fatal(errors.Join(ended, err))
+	}
+	for name, how := range o.failed {
+		t.Errorf("%s:\n%s", name, how)
+	}
+	for _, d := range differences(o, s.skipped, wanted() != "") {
+		t.Error(d)
+	}
+	if ended != nil && !t.Failed() {
+		t.Error(ended)
+	}
+	if len(o.passed) == 0 {
+		t.Error("no spec ran")
+	}
+	t.Logf("class %s: %d specs ran and passed, %d failed, %d were skipped, in %v; the slowest:\n%s",
+		class, len(o.passed), len(o.failed), len(o.skipped), time.Since(began).Round(time.Second), o.slowest(5))
+	if t.Failed() {
+		t.Log(s.chart.Explain(context.WithoutCancel(t.Context())))
+	}
+	labtest.CheckEmpty(t)
+	labtest.CheckHeketiEmpty(t)
+}
+
+// wanted is the part of the specs that shall run, as an expression; all if empty.
+func wanted() string {
+	if *focus == "" && testing.Short() {
+		return quick
+	}
+	return *focus
+}
+
+// ginkgo runs the suite for one class. It writes bin/e2e/CLASS.log and a JUnit file.
+func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dumpFile string) error {
+	t.Helper()
+	log, err := os.Create(filepath.Join(reports, class+".log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	posted, err := listen(t)
+	if err != nil {
+		return err
+	}
+	reportDir, err := filepath.Abs(reports)
+	if err != nil {
+		return err
+	}
+	definition, err := filepath.Abs(class + ".yaml")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.programs, "ginkgo"),
+		"--procs="+strconv.Itoa(*procs), "--no-color", "-v", "--timeout=6h", "--grace-period=1m",
+		"--focus="+regexp.QuoteMeta(driverMark)+".*"+wanted(), "--skip="+leftOut,
+		filepath.Join(s.programs, "e2e.test"), "--",
+		"--kubeconfig="+s.chart.Lab.Kubeconfig(), "--provider=skeleton", "--storage.testdriver="+definition,
+		"--report-dir="+reportDir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile, "--progress-report-url="+posted,
+	)
+	cmd.Dir = t.TempDir() // what it leaves beside itself
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = endTime
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the suite for class %s: %w: see %s", class, errors.Join(err, context.Cause(ctx)), log.Name())
+	}
+	return nil
+}
+
+// listen takes what the suite posts when a spec ends, logs it, and answers where.
+func listen(t *testing.T) (url string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	began := time.Now()
+	var mu sync.Mutex
+	total, done := 0, 0
+	over := false
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var p struct {
+			Msg   string
+			Total int
+		}
+		if json.NewDecoder(r.Body).Decode(&p) != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		total = max(total, p.Total)
+		if name, ours := short(p.Msg); ours && !over {
+			done++
+			verdict, _, _ := strings.Cut(p.Msg, " ")
+			t.Logf("%6.0f s %3d of at most %d: %s %s", time.Since(began).Seconds(), done, total, verdict, name)
+		}
+	})}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(l) }()
+	t.Cleanup(func() {
+		mu.Lock()
+		over = true
+		mu.Unlock()
+		_ = server.Close()
+		<-served
+	})
+	return "http://" + l.Addr().String(), nil
+}
