@@ -148,3 +148,6 @@ func (t *Volume) Close(ctx context.Context) error {
 	t.created = false
 	return nil
 }
+
+// Plain says whether it is made, with bricks that are directories of brick roots.
+func (t *Volume) Plain() bool { return (t.existing == volume.Handle{}) && !t.spec.Parameters.LVM }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"bricklayer.csi/bench"
+	"bricklayer.csi/bench/fio"
+	"bricklayer.csi/bench/host"
+	"bricklayer.csi/bench/stats"
+	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/pool"
+	"bricklayer.csi/internal/volume"
+)
+
+// benchOptions are the flags of bench io.
+type benchOptions struct {
+	pools      poolsOptions
+	mounts     mountOptions
+	log        logOptions
+	targets    []string
+	baseline   string
+	nodeExec   string
+	size       string
+	mountDir   string
+	jobs       string
+	chosen     []string
+	rounds     int
+	warmUp     int
+	duration   time.Duration
+	dropCaches bool
+	out        string
+	note       string
+}
+
+// AddFlags adds the flags.
+func (o *benchOptions) AddFlags(fs *pflag.FlagSet, env environment) {
+	fs.StringArrayVarP(&o.targets, "target", "t", nil, "a target NAME=KIND:WHERE, see above; may be given several times")
+	fs.StringVar(&o.baseline, "baseline", "", `the target that others are compared with; "hand" makes one: a volume made with bare gluster commands, on the roots of the first plain class (the last target where it is left out)`)
+	fs.StringVar(&o.nodeExec, "node-exec", "", `a command that runs a shell on a storage node, such as "ssh root@{address}" ({node} is its name in the pool): for --baseline hand, for targets of kind node, and to see how busy the nodes are`)
+	fs.StringVar(&o.size, "size", "1GiB", "the size of the volumes that are made")
+	fs.StringVar(&o.mountDir, "mount-dir", "/var/lib/bricklayer/bench", "where volumes are mounted for the time")
+	fs.StringVar(&o.jobs, "jobs", "", "a directory of job files *.fio; those of the program where it is left out")
+	fs.StringArrayVarP(&o.chosen, "job", "j", nil, "run only this job; may be given several times")
+	fs.IntVar(&o.rounds, "rounds", 8, fmt.Sprintf("how many rounds count; fewer than %d give no verdict", stats.MinRounds))
+	fs.IntVar(&o.warmUp, "warm-up", 1, "how many rounds are run before them and dropped")
+	fs.DurationVar(&o.duration, "duration", 10*time.Second, "how long each job runs on each target in each round")
+	fs.BoolVar(&o.dropCaches, "drop-caches", false, "empty the page caches of this host, and of the nodes with --node-exec, before each run (root)")
+	fs.StringVar(&o.out, "out", "", "the directory for the result and its reports (default bench-TIME)")
+	fs.StringVar(&o.note, "note", "", "a note for the report, such as what disks these are")
+	o.pools.AddFlags(fs, env)
+	o.mounts.AddFlags(fs)
+	o.log.level = "warn" // progress is what people want to see
+	o.log.AddFlags(fs)
+}
+
+func newBenchIO(env environment) *cobra.Command {
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "io",
+		Short: "Compare volumes, directories and classes with fio",
+		Long: `Compare volumes, directories and classes with fio. Targets are
+
+  NAME=class:FILE        a volume made with the parameters of a StorageClass in a
+                         file, and deleted at the end
+  NAME=volume:HANDLE     a volume that is there; its own files are left alone
+  NAME=dir:/PATH         a directory of this host, such as a mount
+  NAME=node:NODE:/PATH   a directory of a storage node, where fio then runs
+
+Each works in a directory bricklayer-bench, which is removed at the end. Ctrl-C ends
+the run, removes what was made, and leaves a report of what was measured by then.
+
+Reads of the jobs that say O_DIRECT go past the page cache of the client. On FUSE
+that is all it means: the bricks' own caches answer still, unless --drop-caches
+empties them, and even then a page is cold only the first time.`,
+		Example: `  bricklayer bench io -t plain=class:plain.yaml -t lvm=class:lvm.yaml \
+      --baseline hand --node-exec 'ssh root@{address}'
+  bricklayer bench io -t old=dir:/mnt/old -t new=dir:/mnt/new -j 4k-randwrite-fsync`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			now := time.Now().UTC()
+			if o.out == "" {
+				o.out = now.Format("bench-20060102-150405")
+			}
+			plan, done, err := o.plan(env, now.Format("bench-20060102150405"))
+			if err != nil {
+				return err
+			}
+			defer done()
+			return benchRun(cmd.Context(), cmd, plan, o.out)
+		},
+	}
+	o.AddFlags(cmd.Flags(), env)
+	return cmd
+}
+
+// plan makes a plan of the flags. done closes what it opened.
+func (o *benchOptions) plan(env environment, run string) (_ bench.Plan, done func(), err error) {
+	if err := o.log.Validate(); err != nil {
+		return bench.Plan{}, nil, err
+	}
+	jobs, err := jobsOf(o.jobs)
+	if err == nil {
+		jobs, err = fio.Select(jobs, o.chosen)
+	}
+	if err != nil {
+		return bench.Plan{}, nil, &usageError{err: err}
+	}
+	b := &benchTargets{options: o, env: env, run: run, done: func() {}}
+	plan := bench.Plan{
+		Jobs: jobs, Rounds: o.rounds, WarmUp: o.warmUp, Duration: o.duration, DropCaches: o.dropCaches,
+		Baseline: o.baseline, Note: o.note, Version: version,
+	}
+	if plan.Targets, err = b.all(); err != nil {
+		b.done()
+		return bench.Plan{}, nil, err
+	}
+	for _, n := range b.nodes {
+		plan.Nodes = append(plan.Nodes, n.host)
+	}
+	return plan, b.done, nil
+}
+
+// sizeOf reads --size.
+func (o *benchOptions) sizeOf() (volume.Size, error) {
+	size, err := volume.ParseSize(o.size)
+	if err == nil && size == 0 {
+		err = volume.NewFieldError("--size", o.size, "a size above zero")
+	}
+	return size, err
+}
+
+// benchNode is a storage node with a way to run commands there.
+type benchNode struct {
+	address string
+	host    host.Host
+}
+
+// open reads the pools, where a target needs them.
+func (b *benchTargets) open() error {
+	if b.service != nil {
+		return nil
+	}
+	if err := b.options.pools.Validate(); err != nil {
+		return err
+	}
+	resources, err := pool.Load(b.options.pools.pools)
+	if err != nil {
+		return err
+	}
+	template, err := host.ParseTemplate(b.options.nodeExec)
+	if err != nil {
+		return &usageError{err: fmt.Errorf("--node-exec: %w", err)}
+	}
+	if template != nil {
+		for _, r := range resources {
+			for _, n := range r.Spec.Nodes {
+				b.nodes = append(b.nodes, benchNode{n.Address, template.Host(n.Name, n.Address)})
+			}
+		}
+	}
+	log := b.options.log.logger(b.env.err)
+	p := newPools(func(name string) (agents, error) { return b.env.dial(&b.options.pools, name) }, log)
+	p.set(resources)
+	b.done, b.service = p.close, lifecycle.New(p, log)
+	mounter, err := b.options.mounts.mounter(log)
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(b.options.mountDir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	b.mounts = bench.Mounts{Mounter: mounter, Dir: dir}
+	return err
+}
+
+var _ bench.Volumes = patient{}
+
+// patient is a service that gives its callers no more than some time.
+type patient struct {
+	*lifecycle.Service
+}
+
+// volumeWithin bounds how long one volume may take to make or to remove.
+const volumeWithin = 5 * time.Minute
+
+// Create implements bench.Volumes.
+func (p patient) Create(ctx context.Context, spec volume.Spec) (volume.Volume, error) {
+	ctx, cancel := context.WithTimeout(ctx, volumeWithin)
+	defer cancel()
+	return p.Service.Create(ctx, spec)
+}
