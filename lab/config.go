@@ -40,6 +40,9 @@ type Config struct {
 	Network   string `json:"network"`
 	Zones     int    `json:"zones"`
 	Disks     []Disk `json:"disks"`
+	// SyncDisks has every write of a guest wait for this machine's disk, so that
+	// SetDisks can hold it back.
+	SyncDisks bool `json:"syncDisks,omitempty"`
 	// Heketi gives the lab a heketi that makes volumes on the disks for LVM.
 	Heketi bool `json:"heketi,omitempty"`
 	// Kubernetes gives the lab a cluster of its own, with so many workers.
@@ -227,6 +230,8 @@ func (c Config) growsFrom(old Config) error {
 		return refuse("network", old.Network, c.Network)
 	case c.Nodes < old.Nodes:
 		return refuse("nodes", old.Nodes, c.Nodes)
+	case old.SyncDisks != c.SyncDisks:
+		return refuse("syncDisks", old.SyncDisks, c.SyncDisks)
 	case old.Heketi && !c.Heketi:
 		return refuse("heketi", true, false)
 	case old.Kubernetes && !c.Kubernetes:

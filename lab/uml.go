@@ -44,8 +44,12 @@ func (l *Lab) umlArgs(n Node) []string {
 		"uml_dir=" + l.paths.node(n.Name) + "/uml",
 		fmt.Sprintf("ubda=%s,%s", l.paths.cow(n.Name), l.record.Image),
 	}
+	sync := ""
+	if l.config.SyncDisks {
+		sync = "s"
+	}
 	for i, d := range l.config.Disks {
-		args = append(args, fmt.Sprintf("%s=%s", device(i), l.paths.disk(n.Name, d.Name)))
+		args = append(args, fmt.Sprintf("%s%s=%s", device(i), sync, l.paths.disk(n.Name, d.Name)))
 	}
 	return append(args,
 		"root=/dev/ubda", "rw", "init=/lab-init",
@@ -93,7 +97,7 @@ func (l *Lab) boot(n Node) error {
 		return errors.Join(fmt.Errorf("node %s: record its process: %w", n.Name, err), cmd.Process.Kill(), cmd.Wait())
 	}
 	go func() { _ = cmd.Wait() }() // a long test run must not collect zombies
-	return nil
+	return l.throttle(n)
 }
 
 func ensureSparse(path string, size int64) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,7 @@ import (
 
 func upCommand(name *string) *cobra.Command {
 	var file string
-	var heketi, kubernetes bool
+	var heketi, kubernetes, sync bool
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the lab up, or repair what of it does not run",
@@ -23,12 +24,14 @@ func upCommand(name *string) *cobra.Command {
 			}
 			config.Heketi = config.Heketi || heketi
 			config.Kubernetes = config.Kubernetes || kubernetes
+			config.SyncDisks = config.SyncDisks || sync
 			_, err = lab.Up(cmd.Context(), config, cmd.ErrOrStderr())
 			return err
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "YAML file that says what the lab is made of (default: as it is, or three nodes)")
 	c.Flags().BoolVar(&heketi, "heketi", false, "give the lab a heketi on its raw disks; it keeps it from then on")
+	c.Flags().BoolVar(&sync, "sync-disks", false, "have writes to the nodes' disks wait for this machine's disk, so that lab disks can hold them back")
 	c.Flags().BoolVar(&kubernetes, "kubernetes", false, "give the lab a Kubernetes cluster with two workers; it keeps it from then on")
 	return c
 }
@@ -132,4 +135,24 @@ func explain(err error, name string) error {
 		return fmt.Errorf("%w; `lab up --name %s` brings it up", err, name)
 	}
 	return err
+}
+
+func disksCommand(name *string) *cobra.Command {
+	var profiles []string
+	for _, p := range lab.DiskProfiles() {
+		profiles = append(profiles, p.Name)
+	}
+	return &cobra.Command{
+		Use:       "disks PROFILE",
+		Short:     "Hold the nodes' disks back, or let them go, while they run: " + strings.Join(profiles, ", "),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: profiles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := lab.Open(*name)
+			if err != nil {
+				return err
+			}
+			return l.SetDisks(cmd.Context(), args[0])
+		},
+	}
 }
