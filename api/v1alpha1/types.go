@@ -1,84 +1,206 @@
-// Package v1alpha1 owns the StoragePool resource of the API group
-// bricklayer.csi: a named set of storage nodes with their brick roots, of a
-// heketi, or of both.
-//
-// It holds the type, its defaults and its validation; it refuses to know where
-// a pool comes from (a file, an API server) and what is done with it.
 package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-// Group, version and kind of the resource.
-const (
-	Group      = "bricklayer.csi"
-	Version    = "v1alpha1"
-	APIVersion = Group + "/" + Version
-	Kind       = "StoragePool"
-)
 
 // DefaultAgentPort is the TCP port of a storage node's agent.
 const DefaultAgentPort = "24010"
 
 // StoragePool is a named set of storage.
+//
+// +genclient
+// +genclient:nonNamespaced
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,path=storagepools,singular=storagepool,shortName=blpool,categories=bricklayer;storage
+// +kubebuilder:subresource:status
+// +kubebuilder:metadata:annotations="helm.sh/resource-policy=keep"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].status`
+// +kubebuilder:printcolumn:name="Raw",type=string,JSONPath=`.status.capacity.raw`
+// +kubebuilder:printcolumn:name="Committed",type=string,JSONPath=`.status.capacity.committed`
+// +kubebuilder:printcolumn:name="Free",type=string,JSONPath=`.status.capacity.free`
+// +kubebuilder:printcolumn:name="Plain",type=integer,JSONPath=`.status.volumes.plain`
+// +kubebuilder:printcolumn:name="LVM",type=integer,JSONPath=`.status.volumes.lvm`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Degraded")].message`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",fieldPath=".metadata.name",message="must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.inUse) || !has(oldSelf.spec.nodes) || oldSelf.spec.nodes.all(n, !n.roots.exists(r, (n.name + '/' + r.name) in oldSelf.status.inUse) || (has(self.spec.nodes) && self.spec.nodes.exists(m, m.name == n.name && m.address == n.address)))",fieldPath=".spec.nodes",reason=FieldValueForbidden,messageExpression="'volumes have bricks on nodes that would go or get another address: ' + oldSelf.spec.nodes.filter(n, n.roots.exists(r, (n.name + '/' + r.name) in oldSelf.status.inUse) && !(has(self.spec.nodes) && self.spec.nodes.exists(m, m.name == n.name && m.address == n.address))).map(n, n.name + ' (' + n.roots.filter(r, (n.name + '/' + r.name) in oldSelf.status.inUse).map(r, r.name + ': ' + oldSelf.status.inUse[n.name + '/' + r.name]).join('; ') + ')').join(', ')"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.inUse) || !has(oldSelf.spec.nodes) || !has(self.spec.nodes) || self.spec.nodes.all(m, oldSelf.spec.nodes.filter(n, n.name == m.name).all(n, n.roots.all(r, !((n.name + '/' + r.name) in oldSelf.status.inUse) || m.roots.exists(q, q.name == r.name))))",fieldPath=".spec.nodes",reason=FieldValueForbidden,message="volumes have bricks on brick roots that would go; status.inUse names them"
 type StoragePool struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
+	// Spec says what belongs to the pool and how it is used.
 	Spec StoragePoolSpec `json:"spec"`
+	// Status is what the controller saw last. It is written by no one else.
+	// +optional
+	Status StoragePoolStatus `json:"status,omitempty,omitzero"`
+}
+
+// StoragePoolList is a list of pools.
+//
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+type StoragePoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []StoragePool `json:"items"`
 }
 
 // StoragePoolSpec says what belongs to the pool and how it is used.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.heketi) || (has(self.nodes) && self.nodes.size() > 0)",fieldPath=".nodes",message="must have at least one node where there is no heketi"
 type StoragePoolSpec struct {
 	// Nodes are the storage nodes. They may be absent where there is a heketi.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:XValidation:rule="self.all(n, self.exists_one(m, m.address == n.address))",message="must give each node an address that no other node has"
 	Nodes []StorageNode `json:"nodes,omitempty"`
 	// Heketi makes the volumes of classes that say lvm "true".
+	//
+	// +optional
 	Heketi *HeketiEndpoint `json:"heketi,omitempty"`
 	// ClientNetworks may mount the pool's volumes: IP addresses, or IPv4 networks
 	// in CIDR notation; they become Gluster's auth.allow. Empty leaves the
 	// volumes open to every host that reaches the storage nodes.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) ? (cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()) : isIP(self)",message="must be an IP address, or an IPv4 network such as 10.0.0.0/8 without host bits"
 	ClientNetworks []string `json:"clientNetworks,omitempty"`
 	// BrickMultiplex has one process serve all bricks of a storage node
 	// (Gluster's cluster.brick-multiplex, a setting of the whole cluster).
 	// Absent leaves the cluster's setting as it is.
+	//
+	// +optional
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
-	// the same time; further ones wait, and are told so. 4 where absent.
+	// the same time; further ones wait, and are told so. 4 where absent or 0.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=64
 	MaxOperations int `json:"maxOperations,omitempty"`
 }
 
 // HeketiEndpoint says where a heketi is and who we are to it.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.keyFile) && has(self.keySecret))",fieldPath=".keySecret",message="must not stand beside keyFile: a key has one place"
+// +kubebuilder:validation:XValidation:rule="(has(self.user) && self.user != '') == ((has(self.keyFile) && self.keyFile != '') || has(self.keySecret))",fieldPath=".user",message="must come with keyFile or keySecret, or all of them be left out"
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('https:') || ((!has(self.caFile) || self.caFile == '') && (!has(self.serverName) || self.serverName == ''))",fieldPath=".url",message="must be an https address where caFile or serverName is given"
 type HeketiEndpoint struct {
 	// URL is its address, such as http://heketi:8080. A StorageClass that names
 	// this address in resturl is served by this pool.
+	//
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && !self.matches('[@?#]') && (url(self).getPort() == '' || (url(self).getPort().matches('^[0-9]{1,5}$') && int(url(self).getPort()) > 0 && int(url(self).getPort()) < 65536))",message="must be an http or https address without user, password and query, such as http://heketi:8080"
 	URL string `json:"url"`
 	// User is who we are; heketi's administrator is "admin". Absent where heketi
 	// asks for no authentication.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$')",message="must be 1 to 64 of letters, digits and . _ @ -, beginning with a letter or digit"
 	User string `json:"user,omitempty"`
 	// KeyFile holds the user's key; it is read again for each request.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/'))",message="must be an absolute path below /, without . and .. in it"
 	KeyFile string `json:"keyFile,omitempty"`
+	// KeySecret is a Kubernetes Secret that holds the user's key; it is read
+	// again for each request. The controller must be allowed to read it.
+	//
+	// +optional
+	KeySecret *SecretKey `json:"keySecret,omitempty"`
 	// CAFile holds the certificates, in PEM form, that sign heketi's; those of
 	// the system where absent. It is read again when it changes.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/'))",message="must be an absolute path below /, without . and .. in it"
 	CAFile string `json:"caFile,omitempty"`
 	// ServerName is the name in heketi's certificate; the URL's host where absent.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || (isIP(self) ? !(ip(self).isLoopback() || ip(self).isUnspecified()) : (self.matches('^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$') && self.lowerAscii() != 'localhost'))",message="must be a host name or IP address, not loopback"
 	ServerName string `json:"serverName,omitempty"`
 	// ClusterIDs are the heketi clusters that belong to the pool; all where absent.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=32
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[0-9a-f]{32}$')",message="must be a heketi cluster ID of 32 hexadecimal digits"
 	ClusterIDs []string `json:"clusterIDs,omitempty"`
 	// MaxInFlight is how many operations may run in heketi at once; further ones
-	// wait, and are told so. 4 where absent; heketi itself allows 8.
+	// wait, and are told so. 4 where absent or 0; heketi itself allows 8.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=64
 	MaxInFlight int `json:"maxInFlight,omitempty"`
+}
+
+// SecretKey is one value of a Kubernetes Secret.
+type SecretKey struct {
+	// Namespace is the Secret's.
+	//
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="must be the name of a namespace"
+	Namespace string `json:"namespace"`
+	// Name is the Secret's.
+	//
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",message="must be the name of a Secret"
+	Name string `json:"name"`
+	// Key is which of its values; "key" where absent.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9._-]+$')",message="must be letters, digits and . _ -"
+	Key string `json:"key,omitempty"`
 }
 
 // StorageNode is a host that runs glusterd and our agent.
 type StorageNode struct {
 	// Name is the node's name in its agent's configuration and certificate.
+	//
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 	// Address is how Gluster's peers and clients know the node.
+	//
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="isIP(self) ? !(ip(self).isLoopback() || ip(self).isUnspecified()) : (self.matches('^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$') && self.lowerAscii() != 'localhost')",message="must be a host name or IP address, not loopback"
 	Address string `json:"address"`
 	// Zone is the failure domain; nodes without one are a zone each.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
 	Zone string `json:"zone,omitempty"`
 	// Agent is the agent's host:port; Address and DefaultAgentPort where absent.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=300
+	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^([A-Za-z0-9._-]+|\\\\[[0-9A-Fa-f:.]+\\\\]):[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) > 0 && int(self.substring(self.lastIndexOf(':') + 1)) < 65536)",message="must be HOST:PORT, such as storage-1:24010 or [fd00::1]:24010"
 	Agent string `json:"agent,omitempty"`
 	// Roots are the brick roots that volumes may use.
+	//
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(r, self.exists_one(q, q.path == r.path))",message="must give each root a path that no other root of the node has"
 	Roots []BrickRoot `json:"roots"`
 }
 
@@ -86,7 +208,13 @@ type StorageNode struct {
 // with project quotas, below which brick directories are made.
 type BrickRoot struct {
 	// Name is the root's name in the agent's configuration.
+	//
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 	// Path is the mount point; informative here, the agent's configuration decides.
+	//
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/')",message="must be an absolute path below /, without . and .. in it"
 	Path string `json:"path"`
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,15 +11,23 @@ import (
 
 // Limits of a pool.
 const (
-	MaxNodes             = 1000
+	MaxNodes             = 500
+	MaxRoots             = 16 // a node
 	DefaultMaxOperations = 4
 	MaxMaxOperations     = 64
 	maxNameLength        = 40
+	maxHostLength        = 253
+	maxPathLength        = 1024
+	maxAgentLength       = 300
+	maxNetworks          = 128
 )
 
 var (
 	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+	agentPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$`)
+	pathPattern  = regexp.MustCompile(`^(/[^/]+)+$`)
+	dotsPattern  = regexp.MustCompile(`/[.][.]?/`)
 )
 
 // SetDefaults fills in what was left out.
@@ -67,6 +74,9 @@ func (p *StoragePool) Validate() []FieldFault {
 	if m := p.Spec.MaxOperations; m < 1 || m > MaxMaxOperations {
 		bad("spec.maxOperations", strconv.Itoa(m), fmt.Sprintf("1 to %d", MaxMaxOperations))
 	}
+	if n := len(p.Spec.ClientNetworks); n > maxNetworks {
+		bad("spec.clientNetworks", strconv.Itoa(n)+" networks", fmt.Sprintf("at most %d", maxNetworks))
+	}
 	for i, network := range p.Spec.ClientNetworks {
 		if !isNetwork(network) {
 			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or an IPv4 network such as 10.0.0.0/8 without host bits")
@@ -103,16 +113,16 @@ func (p *StoragePool) validateNodes(bad func(field, value, allowed string)) {
 		if n.Zone != "" && !isLabel(n.Zone) {
 			bad(at+".zone", n.Zone, labelAllowed)
 		}
-		if host, port, err := net.SplitHostPort(n.Agent); err != nil || host == "" || !isPort(port) {
-			bad(at+".agent", n.Agent, "HOST:PORT")
+		if !isAgent(n.Agent) {
+			bad(at+".agent", n.Agent, "HOST:PORT, such as storage-1:24010 or [fd00::1]:24010")
 		}
 		validateRoots(at, n.Roots, bad)
 	}
 }
 
 func validateRoots(at string, roots []BrickRoot, bad func(field, value, allowed string)) {
-	if len(roots) == 0 {
-		bad(at+".roots", "none", "at least one brick root")
+	if n := len(roots); n < 1 || n > MaxRoots {
+		bad(at+".roots", strconv.Itoa(n)+" brick roots", fmt.Sprintf("1 to %d", MaxRoots))
 	}
 	names, paths := map[string]bool{}, map[string]bool{}
 	for j, r := range roots {
@@ -120,14 +130,24 @@ func validateRoots(at string, roots []BrickRoot, bad func(field, value, allowed 
 		if !isLabel(r.Name) || names[r.Name] {
 			bad(at+".name", r.Name, labelAllowed+", once a node")
 		}
-		if !path.IsAbs(r.Path) || path.Clean(r.Path) != r.Path || r.Path == "/" || paths[r.Path] {
-			bad(at+".path", r.Path, "an absolute path below /, once a node")
+		if !isPath(r.Path) || paths[r.Path] {
+			bad(at+".path", r.Path, pathAllowed+", once a node")
 		}
 		names[r.Name], paths[r.Path] = true, true
 	}
 }
 
 const labelAllowed = "1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+
+const pathAllowed = "an absolute path below /, without . and .. in it"
+
+func isPath(s string) bool {
+	return len(s) <= maxPathLength && pathPattern.MatchString(s) && !dotsPattern.MatchString(s+"/")
+}
+
+func isAgent(s string) bool {
+	return len(s) <= maxAgentLength && agentPattern.MatchString(s) && isPort(s[strings.LastIndex(s, ":")+1:])
+}
 
 func isLabel(s string) bool { return len(s) <= maxNameLength && labelPattern.MatchString(s) }
 
@@ -138,9 +158,9 @@ func isPort(s string) bool {
 
 func isHost(s string) bool {
 	if ip, err := netip.ParseAddr(s); err == nil {
-		return !ip.IsLoopback() && !ip.IsUnspecified() && ip.Zone() == ""
+		return !ip.IsLoopback() && !ip.IsUnspecified() && ip.Zone() == "" && !ip.Is4In6()
 	}
-	return len(s) <= 253 && hostPattern.MatchString(s) && !strings.EqualFold(s, "localhost")
+	return len(s) <= maxHostLength && hostPattern.MatchString(s) && !strings.EqualFold(s, "localhost")
 }
 
 func isNetwork(s string) bool {
@@ -148,5 +168,5 @@ func isNetwork(s string) bool {
 		return prefix == prefix.Masked() && prefix.Addr().Is4() // Gluster knows no IPv6 networks
 	}
 	address, err := netip.ParseAddr(s)
-	return err == nil && address.Zone() == ""
+	return err == nil && address.Zone() == "" && !address.Is4In6()
 }
