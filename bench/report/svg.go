@@ -91,7 +91,7 @@ var dashes = []string{"", "7 3", "2 3", "10 3 2 3", "1 2", "12 4", "4 2 1 2", "6
 
 // cdf shows what share of the requests was done within a time, a line a target.
 func cdf(row bench.Row) template.HTML {
-	const height, top, left, right = 240.0, 10.0, 50.0, 20.0
+	const height, top, left, right = 240.0, 10.0, 50.0, 30.0
 	low, high := math.Inf(1), 0.0
 	for _, c := range row.Cells {
 		for _, b := range c.Histogram {

@@ -111,27 +111,27 @@ func Markdown(r bench.Result) []byte {
 	fmt.Fprintf(&b, "\n%s\n", method)
 	for _, row := range r.Judge() {
 		fmt.Fprintf(&b, "\n## %s: %s\n\n| target | %s | ratio to %s | p50, p99, p99.9 of %s, ms | bound by | rounds |\n|---|---|---|---|---|---|\n",
-			row.Job.Name, cell(row.Job.Title), row.Job.Unit, r.Plan.Baseline, row.Job.Latency)
+			cell(row.Job.Name), cell(row.Job.Title), cell(row.Job.Unit), cell(r.Plan.Baseline), cell(row.Job.Latency))
 		for _, c := range row.Cells {
 			value := interval(c.Value)
 			if c.Rounds == 0 {
 				value = "failed: " + c.Fault
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", c.Target, cell(value), ratio(c.Ratio), cell(percentiles(c)), load(c), c.Rounds)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", cell(c.Target), cell(value), ratio(c.Ratio), cell(percentiles(c)), load(c), c.Rounds)
 		}
 		if len(row.Cells) > 2 {
 			b.WriteString("\n")
 			for _, p := range row.Pairs {
 				ratioOf := p.Ratio
-				fmt.Fprintf(&b, "- %s / %s: %s\n", p.Ours, p.Theirs, ratio(&ratioOf))
+				fmt.Fprintf(&b, "- %s / %s: %s\n", cell(p.Ours), cell(p.Theirs), ratio(&ratioOf))
 			}
 		}
 	}
 	b.WriteString("\n## Targets\n")
 	for _, t := range r.Targets {
-		fmt.Fprintf(&b, "\n### %s (%s)\n\n", t.Name, t.Kind)
+		fmt.Fprintf(&b, "\n### %s (%s)\n\n", cell(t.Name), cell(t.Kind))
 		for _, f := range sortedFacts(t) {
-			fmt.Fprintf(&b, "- %s: `%s`\n", f.Name, strings.ReplaceAll(f.Value, "`", "'"))
+			fmt.Fprintf(&b, "- %s: `%s`\n", cell(f.Name), strings.ReplaceAll(f.Value, "`", "'"))
 		}
 	}
 	if faults := r.Faults(); len(faults) > 0 {
