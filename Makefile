@@ -151,6 +151,18 @@ lab-down: ## Take that lab down (LAB=name)
 demo: ## Image, lab, Kubernetes, chart; then a claim of each class from create to delete beside a volume made by hand (root)
 	$(GO) run ./cmd/demo
 
+.PHONY: bench
+bench: ## Compare lvm false and true and volumes made by hand with fio, with disks unlimited and like an SSD, in a lab of its own (root)
+	bench/in-lab full bin/bench
+
+.PHONY: bench-quick
+bench-quick: ## The same with few jobs, within five minutes (root)
+	bench/in-lab quick bin/bench-quick
+
+.PHONY: test-browser
+test-browser: ## Open a report of the benchmarks in a real browser and look (chromium)
+	$(GO) test -tags browser -count 1 -run InBrowser -v ./bench/report
+
 .PHONY: image
 image: ## Build the container image into bin/image.tar, with no registry (root)
 	deploy/image/build bin/image.tar
