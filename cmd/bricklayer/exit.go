@@ -19,6 +19,7 @@ const (
 	exitNotFound    = 3
 	exitExists      = 4
 	exitLater       = 5
+	exitWarnings    = 6
 	exitInterrupted = 130 // as a shell says of a process ended by SIGINT
 )
 
@@ -30,6 +31,7 @@ const exitHelp = `Exit codes:
   3    there is no such volume, pool or node
   4    the name is taken by something else
   5    not now: busy, full or not reachable; the same command may be repeated
+  6    doctor: there are warnings, and nothing worse
   130  interrupted; the same command may be repeated`
 
 // exitCodes maps every kind of error.
@@ -64,7 +66,10 @@ func report(ctx context.Context, to io.Writer, cmd *cobra.Command, err error) in
 	}
 	fmt.Fprintf(to, "%s: %v\n", cmd.CommandPath(), err)
 	var usage *usageError
+	var found *doctorError
 	switch {
+	case errors.As(err, &found):
+		return found.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(to, "Run '%s --help' for usage.\n", cmd.CommandPath())
 		return exitUsage

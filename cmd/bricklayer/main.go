@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"k8s.io/client-go/kubernetes"
+
+	"bricklayer.csi/internal/doctor/host"
 )
 
 // version is set when the program is linked (see the Makefile).
@@ -29,6 +31,8 @@ type environment struct {
 	dial func(o *poolsOptions, pool string) (agents, error)
 	// kubernetes is the API server to use, in tests; nil for the one that flags name.
 	kubernetes kubernetes.Interface
+	// host is the machine that doctor looks at, in tests; nil for the one that this runs on.
+	host *host.Host
 }
 
 func main() {

@@ -40,7 +40,7 @@ func describe(b *strings.Builder, cmd *cobra.Command) {
 	}
 	text, _, _ = strings.Cut(text, "\n\nExit codes:")
 	b.WriteString(indentedAsCode(text) + "\n")
-	if cmd.Runnable() && !cmd.HasSubCommands() || cmd.Name() == "agent" {
+	if cmd.Runnable() && !cmd.HasSubCommands() || cmd.Name() == "agent" || cmd.Name() == "doctor" {
 		fmt.Fprintf(b, "\n```\n%s\n```\n", cmd.UseLine())
 	}
 	if cmd.Example != "" {

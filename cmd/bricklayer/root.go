@@ -23,6 +23,7 @@ func newRoot(env environment) *cobra.Command {
 		newPool(env),
 		newVolume(env),
 		newOrphans(env),
+		newDoctor(env),
 		newBench(env),
 		newVersion(),
 	)
