@@ -253,7 +253,7 @@ func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dumpFile string)
 
 // listen takes what the suite posts when a spec ends, logs it, and answers where.
 func listen(t *testing.T) (url string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
