@@ -114,7 +114,7 @@ func (t *Hand) Open(ctx context.Context) (Place, error) {
 	if _, err := first.Run(ctx, script); err != nil {
 		return Place{}, fmt.Errorf("target %s: create volume %s: %w", t.name, t.run, err)
 	}
-	dir, err := t.mounts.mount(ctx, t.run, mount.Source{Servers: servers, Volume: t.run})
+	dir, err := t.mounts.Mount(ctx, t.run, mount.Source{Servers: servers, Volume: t.run})
 	if err != nil {
 		return Place{}, fmt.Errorf("target %s: mount %s: %w", t.name, t.run, err)
 	}
@@ -129,7 +129,7 @@ func (t *Hand) Close(ctx context.Context) error {
 	if len(t.bricks) == 0 {
 		return nil
 	}
-	if err := t.mounts.unmount(ctx, t.run); err != nil {
+	if err := t.mounts.Unmount(ctx, t.run); err != nil {
 		return err
 	}
 	// A volume that is not there, or was not started, is no error.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"bricklayer.csi/internal/mount"
@@ -29,8 +28,8 @@ type Mounts struct {
 	Dir string
 }
 
-// mount mounts a volume and returns its mount point.
-func (m Mounts) mount(ctx context.Context, name string, src mount.Source) (string, error) {
+// Mount mounts a volume and returns its mount point.
+func (m Mounts) Mount(ctx context.Context, name string, src mount.Source) (string, error) {
 	target := m.at(name)
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return "", err
@@ -43,8 +42,8 @@ func (m Mounts) mount(ctx context.Context, name string, src mount.Source) (strin
 
 func (m Mounts) at(name string) string { return filepath.Join(m.Dir, name) }
 
-// unmount ends a mount of ours, where there is one.
-func (m Mounts) unmount(ctx context.Context, name string) error {
+// Unmount ends a mount of ours, where there is one.
+func (m Mounts) Unmount(ctx context.Context, name string) error {
 	target := m.at(name)
 	if err := m.Mounter.Unmount(ctx, target); err != nil {
 		return err
@@ -115,7 +114,7 @@ func (t *Volume) Open(ctx context.Context) (_ Place, err error) {
 	if err != nil {
 		return Place{}, fmt.Errorf("target %s: %w", t.name, err)
 	}
-	dir, err := t.mounts.mount(ctx, t.run, mount.Source{Servers: t.made.Servers, Volume: t.made.Handle.Name})
+	dir, err := t.mounts.Mount(ctx, t.run, mount.Source{Servers: t.made.Servers, Volume: t.made.Handle.Name})
 	if err != nil {
 		return Place{}, fmt.Errorf("target %s: mount %s: %w", t.name, t.made.Handle, err)
 	}
@@ -123,20 +122,22 @@ func (t *Volume) Open(ctx context.Context) (_ Place, err error) {
 		"handle": t.made.Handle.String(), "size": t.made.Size.String(), "type": t.made.Type.String(),
 		"bricks": strings.Join(t.made.Bricks, ", "),
 	}
-	for _, key := range slices.Sorted(maps.Keys(t.class)) {
-		if !secret(key) {
-			facts["parameter "+key] = t.class[key]
-		}
+	parameters := maps.Clone(t.class)
+	HideSecrets(parameters)
+	for key, value := range parameters {
+		facts["parameter "+key] = value
 	}
 	return Place{Dir: dir, Facts: facts}, nil
 }
 
-// secret says whether a parameter's value must not be shown.
-func secret(key string) bool { return strings.EqualFold(key, "restuserkey") }
+// HideSecrets takes out of a class's parameters what must not be shown.
+func HideSecrets(parameters map[string]string) {
+	maps.DeleteFunc(parameters, func(key, _ string) bool { return strings.EqualFold(key, "restuserkey") })
+}
 
 // Close unmounts the volume, and removes it where it was made for this.
 func (t *Volume) Close(ctx context.Context) error {
-	if err := t.mounts.unmount(ctx, t.run); err != nil {
+	if err := t.mounts.Unmount(ctx, t.run); err != nil {
 		return err // a volume that is mounted still must not be pulled away
 	}
 	if !t.created {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,10 +10,8 @@ import (
 
 	"bricklayer.csi/bench"
 	"bricklayer.csi/bench/fio"
-	"bricklayer.csi/bench/host"
 	"bricklayer.csi/bench/stats"
 	"bricklayer.csi/internal/lifecycle"
-	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -23,6 +19,8 @@ import (
 type benchOptions struct {
 	pools      poolsOptions
 	mounts     mountOptions
+	kube       kubeOptions
+	namespace  string
 	log        logOptions
 	targets    []string
 	baseline   string
@@ -54,6 +52,9 @@ func (o *benchOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.BoolVar(&o.dropCaches, "drop-caches", false, "empty the page caches of this host, and of the nodes with --node-exec, before each run (root)")
 	fs.StringVar(&o.out, "out", "", "the directory for the result and its reports (default bench-TIME)")
 	fs.StringVar(&o.note, "note", "", "a note for the report, such as what disks these are")
+	fs.BoolVar(&o.kube.on, "kubernetes", false, "use the Kubernetes cluster that this runs in")
+	fs.StringVar(&o.kube.kubeconfig, "kubeconfig", "", "use the Kubernetes cluster of this kubeconfig file")
+	fs.StringVar(&o.namespace, "namespace", "default", "the namespace of claims")
 	o.pools.AddFlags(fs, env)
 	o.mounts.AddFlags(fs)
 	o.log.level = "warn" // progress is what people want to see
@@ -69,6 +70,8 @@ func newBenchIO(env environment) *cobra.Command {
 
   NAME=class:FILE        a volume made with the parameters of a StorageClass in a
                          file, and deleted at the end
+  NAME=storageclass:NAME a claim on a StorageClass of a Kubernetes cluster, deleted
+                         at the end (with --kubeconfig, or --kubernetes in a pod)
   NAME=volume:HANDLE     a volume that is there; its own files are left alone
   NAME=dir:/PATH         a directory of this host, such as a mount
   NAME=node:NODE:/PATH   a directory of a storage node, where fio then runs
@@ -134,54 +137,6 @@ func (o *benchOptions) sizeOf() (volume.Size, error) {
 		err = volume.NewFieldError("--size", o.size, "a size above zero")
 	}
 	return size, err
-}
-
-// benchNode is a storage node with a way to run commands there.
-type benchNode struct {
-	address string
-	host    host.Host
-}
-
-// open reads the pools, where a target needs them.
-func (b *benchTargets) open() error {
-	if b.service != nil {
-		return nil
-	}
-	if err := b.options.pools.Validate(); err != nil {
-		return err
-	}
-	resources, err := pool.Load(b.options.pools.pools)
-	if err != nil {
-		return err
-	}
-	template, err := host.ParseTemplate(b.options.nodeExec)
-	if err != nil {
-		return &usageError{err: fmt.Errorf("--node-exec: %w", err)}
-	}
-	if template != nil {
-		for _, r := range resources {
-			for _, n := range r.Spec.Nodes {
-				b.nodes = append(b.nodes, benchNode{n.Address, template.Host(n.Name, n.Address)})
-			}
-		}
-	}
-	log := b.options.log.logger(b.env.err)
-	p := newPools(func(name string) (agents, error) { return b.env.dial(&b.options.pools, name) }, log)
-	p.set(resources)
-	b.done, b.service = p.close, lifecycle.New(p, log)
-	mounter, err := b.options.mounts.mounter(log)
-	if err != nil {
-		return err
-	}
-	dir, err := filepath.Abs(b.options.mountDir)
-	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
-	}
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
-	}
-	b.mounts = bench.Mounts{Mounter: mounter, Dir: dir}
-	return err
 }
 
 var _ bench.Volumes = patient{}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -10,10 +11,18 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"bricklayer.csi/bench"
+	"bricklayer.csi/bench/claims"
 	"bricklayer.csi/bench/host"
 	"bricklayer.csi/internal/lifecycle"
+	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
 )
+
+// benchNode is a storage node with a way to run commands there.
+type benchNode struct {
+	address string
+	host    host.Host
+}
 
 // hand is the baseline that is made with bare commands.
 const hand = "hand"
@@ -59,7 +68,57 @@ func (b *benchTargets) all() ([]bench.Target, error) {
 	return append(all, t), nil
 }
 
-const targetForms = "NAME=class:FILE, NAME=volume:HANDLE, NAME=dir:/PATH or NAME=node:NODE:/PATH"
+// open reads the pools, where a target needs them.
+func (b *benchTargets) open() error {
+	if b.service != nil {
+		return nil
+	}
+	if err := b.options.pools.Validate(); err != nil {
+		return err
+	}
+	resources, err := pool.Load(b.options.pools.pools)
+	if err != nil {
+		return err
+	}
+	template, err := host.ParseTemplate(b.options.nodeExec)
+	if err != nil {
+		return &usageError{err: fmt.Errorf("--node-exec: %w", err)}
+	}
+	if template != nil {
+		for _, r := range resources {
+			for _, n := range r.Spec.Nodes {
+				b.nodes = append(b.nodes, benchNode{n.Address, template.Host(n.Name, n.Address)})
+			}
+		}
+	}
+	log := b.options.log.logger(b.env.err)
+	p := newPools(func(name string) (agents, error) { return b.env.dial(&b.options.pools, name) }, log)
+	p.set(resources)
+	b.done, b.service = p.close, lifecycle.New(p, log)
+	return b.openMounts()
+}
+
+// openMounts finds out how to mount, where a target needs it.
+func (b *benchTargets) openMounts() error {
+	if b.mounts.Mounter != nil {
+		return nil
+	}
+	mounter, err := b.options.mounts.mounter(b.options.log.logger(b.env.err))
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(b.options.mountDir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil { // the mount table has paths without symbolic links
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	b.mounts = bench.Mounts{Mounter: mounter, Dir: dir}
+	return err
+}
+
+const targetForms = "NAME=class:FILE, NAME=storageclass:NAME, NAME=volume:HANDLE, NAME=dir:/PATH or NAME=node:NODE:/PATH"
 
 func (b *benchTargets) target(text string) (bench.Target, error) {
 	name, rest, ok := strings.Cut(text, "=")
@@ -76,6 +135,8 @@ func (b *benchTargets) target(text string) (bench.Target, error) {
 		t, err = b.onNode(name, where)
 	case "volume":
 		t, err = b.existing(name, where)
+	case "storageclass":
+		t, err = b.claim(name, where)
 	case "class":
 		t, err = b.ofClass(name, where)
 	default:
@@ -130,6 +191,24 @@ func (b *benchTargets) ofClass(name, file string) (bench.Target, error) {
 		b.like = t
 	}
 	return t, nil
+}
+
+func (b *benchTargets) claim(name, class string) (bench.Target, error) {
+	size, err := b.options.sizeOf()
+	if err != nil {
+		return nil, err
+	}
+	client, err := b.options.kube.client(b.env)
+	if err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return nil, usagef("a StorageClass needs --kubeconfig, or --kubernetes in a pod")
+	}
+	if err := b.openMounts(); err != nil {
+		return nil, err
+	}
+	return claims.New(name, b.run, class, size, claims.Options{Client: client, Namespace: b.options.namespace, Mounts: b.mounts})
 }
 
 // readClass returns the parameters of a StorageClass in a file.
