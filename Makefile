@@ -163,8 +163,15 @@ bench-quick: ## The same with few jobs, within five minutes (root)
 test-browser: ## Open a report of the benchmarks in a real browser and look (chromium)
 	$(GO) test -tags browser -count 1 -run InBrowser -v ./bench/report
 
+.PHONY: cross
+cross: ## Compile the image's program for each of its platforms
+	@for arch in amd64 arm64; do \
+		echo "linux/$$arch"; \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/bricklayer; \
+	done
+
 .PHONY: image
-image: ## Build the container image into bin/image.tar, with no registry (root)
+image: ## Build the container image into bin/image.tar, and what is in it into bin/image.sbom.json, with no registry (root)
 	deploy/image/build bin/image.tar
 
 # The plain manifests are the chart's, so that the two cannot differ.
