@@ -215,3 +215,35 @@ func TestListSortsOverPools(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }
+
+// roomy is a backend that tells which zones it was asked for.
+type roomy struct {
+	volume.Backend
+
+	asked *[]string
+}
+
+func (r roomy) Capacity(_ context.Context, _ string, p volume.Parameters) (volume.Capacity, error) {
+	*r.asked = p.Zones
+	return volume.Capacity{Available: 3 * volume.GiB, Largest: volume.GiB, Smallest: 1}, nil
+}
+
+func TestCapacityOfZonesAndPools(t *testing.T) {
+	var asked []string
+	s := service(somePools{"lab": roomy{asked: &asked}, "tin": roomy{asked: &asked}})
+	room, err := s.Capacity(t.Context(), nil, []string{"z1", "z2"})
+	if err != nil || room.Available != 6*volume.GiB || room.Largest != volume.GiB || strings.Join(asked, " ") != "z1 z2" {
+		t.Errorf("two pools: %+v, %v, asked for zones %v", room, err, asked)
+	}
+	if room, err = s.Capacity(t.Context(), map[string]string{"pool": "tin"}, nil); err != nil || room.Available != 3*volume.GiB || asked != nil {
+		t.Errorf("one pool: %+v, %v, asked for zones %v", room, err, asked)
+	}
+	for name, parameters := range map[string]map[string]string{
+		"a heketi of no pool":   {"resturl": "http://heketi.example:8080"},
+		"zones where lvm is on": {"lvm": "true"},
+	} {
+		if _, err := s.Capacity(t.Context(), parameters, []string{"z1"}); !volume.Is(err, volume.Invalid) {
+			t.Errorf("%s: %v, want invalid", name, err)
+		}
+	}
+}
