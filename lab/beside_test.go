@@ -45,8 +45,8 @@ func leftOver(t *testing.T, name string, ino uint64) []string {
 		t.Fatal(err)
 	}
 	for _, m := range ms {
-		if below(m.point, paths{name}.state()) || m.point == (paths{name}).netns() {
-			list = append(list, "mount "+m.point)
+		if below(m.Mountpoint, paths{name}.state()) || m.Mountpoint == (paths{name}).netns() {
+			list = append(list, "mount "+m.Mountpoint)
 		}
 	}
 	for _, p := range []string{paths{name}.state(), paths{name}.netns(), paths{name}.lock()} {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -188,7 +189,7 @@ func endClients(ctx context.Context, p paths, ino uint64, pr *progress) error {
 		return err
 	}
 	var clients []process
-	devs := map[string]bool{}
+	devs := map[[2]int]bool{}
 	for _, q := range all {
 		if q.name != "glusterfs" || netnsOf(q.pid) != ino {
 			continue
@@ -196,8 +197,8 @@ func endClients(ctx context.Context, p paths, ino uint64, pr *progress) error {
 		clients = append(clients, q)
 		if point := lastArg(cmdline(q.pid)); point != "" {
 			for _, m := range list {
-				if m.point == point && m.fstype == "fuse.glusterfs" {
-					devs[m.dev] = true
+				if m.Mountpoint == point && m.FSType == "fuse.glusterfs" {
+					devs[[2]int{m.Major, m.Minor}] = true
 				}
 			}
 		}
@@ -209,11 +210,11 @@ func endClients(ctx context.Context, p paths, ino uint64, pr *progress) error {
 	}
 	// The last first: binds lie on what they were made of.
 	for _, m := range slices.Backward(list) {
-		if m.fstype != "fuse.glusterfs" || !devs[m.dev] && !below(m.point, p.mnt()) && !dead(m, p) {
+		if m.FSType != "fuse.glusterfs" || !devs[[2]int{m.Major, m.Minor}] && !below(m.Mountpoint, p.mnt()) && !dead(m, p) {
 			continue
 		}
-		pr.say("unmounting %s (%s)", m.point, m.source)
-		if err := detach(m.point); err != nil {
+		pr.say("unmounting %s (%s)", m.Mountpoint, m.Source)
+		if err := detach(m.Mountpoint); err != nil {
 			return err
 		}
 	}
@@ -235,7 +236,7 @@ func gone(ctx context.Context, list []process) error {
 
 // dead says whether a mount was the lab's and has lost its process. That it is of
 // this lab and not of another can only be told where there is no other.
-func dead(m mount, p paths) bool {
+func dead(m *mountinfo.Info, p paths) bool {
 	if labs, _ := filepath.Glob(filepath.Join(netnsRoot, "bricklayer-*")); len(labs) > 1 {
 		return false
 	}
@@ -243,10 +244,10 @@ func dead(m mount, p paths) bool {
 	if err != nil {
 		return false
 	}
-	host, _, _ := strings.Cut(m.source, ":")
+	host, _, _ := strings.Cut(m.Source, ":")
 	ours := slices.ContainsFunc(c.NodeList(), func(n Node) bool { return n.Address.String() == host })
 	var fs unix.Statfs_t
-	return ours && errors.Is(unix.Statfs(m.point, &fs), unix.ENOTCONN)
+	return ours && errors.Is(unix.Statfs(m.Mountpoint, &fs), unix.ENOTCONN)
 }
 
 func lastArg(argv []string) string {
@@ -262,8 +263,8 @@ func unmountBelow(dir string) error {
 		return err
 	}
 	for _, m := range slices.Backward(list) {
-		if below(m.point, dir) {
-			if err := detach(m.point); err != nil {
+		if below(m.Mountpoint, dir) {
+			if err := detach(m.Mountpoint); err != nil {
 				return err
 			}
 		}

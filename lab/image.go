@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 const (
@@ -266,10 +268,10 @@ func removeTree(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-func mountedBelow(list []mount, dir string) string {
+func mountedBelow(list []*mountinfo.Info, dir string) string {
 	for _, m := range list {
-		if below(m.point, dir) {
-			return m.point
+		if below(m.Mountpoint, dir) {
+			return m.Mountpoint
 		}
 	}
 	return ""

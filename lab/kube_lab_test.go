@@ -267,8 +267,8 @@ func seesMounts(t *testing.T, l *Lab) {
 		t.Fatal(err)
 	}
 	for _, m := range ms {
-		if strings.Contains(m.point, "kubelet") || below(m.point, l.paths.state()) {
-			t.Errorf("the host has %s mounted", m.point)
+		if strings.Contains(m.Mountpoint, "kubelet") || below(m.Mountpoint, l.paths.state()) {
+			t.Errorf("the host has %s mounted", m.Mountpoint)
 		}
 	}
 	if out, err := l.InWorker(ctx, "w1", "hostname"); err != nil || string(out) != "w1\n" {
@@ -360,8 +360,8 @@ func leftBehind(t *testing.T, name string, ino uint64) []string {
 		t.Fatal(err)
 	}
 	for _, m := range ms {
-		if below(m.point, p.state()) || m.point == p.netns() || strings.HasPrefix(m.point, p.workerNetns("")) {
-			list = append(list, "mount "+m.point)
+		if below(m.Mountpoint, p.state()) || m.Mountpoint == p.netns() || strings.HasPrefix(m.Mountpoint, p.workerNetns("")) {
+			list = append(list, "mount "+m.Mountpoint)
 		}
 	}
 	v1, v2 := cgroupHierarchies()

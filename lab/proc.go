@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // process is one line of /proc: enough to tell one process from a later one of
@@ -184,51 +186,13 @@ func (r pidRecord) members(all []process) []process {
 	return list
 }
 
-// mount is one line of /proc/self/mountinfo.
-type mount struct {
-	dev, point, fstype, source string
-}
-
-// parseMountinfo reads the kernel's list of mounts; lines that do not parse are
-// left out (the format only ever grows).
-func parseMountinfo(data []byte) []mount {
-	var list []mount
-	for line := range strings.Lines(string(data)) {
-		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 2 {
-			continue
-		}
-		list = append(list, mount{dev: l[2], point: unescape(l[4]), fstype: r[0], source: unescape(r[1])})
-	}
-	return list
-}
-
-func mounts() ([]mount, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+// mounts returns what is mounted on this machine, in the order of mounting.
+func mounts() ([]*mountinfo.Info, error) {
+	list, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	return parseMountinfo(data), nil
-}
-
-// unescape undoes the octal escapes that the kernel writes for blanks.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(v))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return list, nil
 }
 
 // below says whether path is dir or under it.
