@@ -12,7 +12,7 @@ import (
 
 	"bricklayer.csi/bench"
 	"bricklayer.csi/bench/claims"
-	"bricklayer.csi/bench/host"
+	benchhost "bricklayer.csi/bench/host"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
@@ -21,7 +21,7 @@ import (
 // benchNode is a storage node with a way to run commands there.
 type benchNode struct {
 	address string
-	host    host.Host
+	host    benchhost.Host
 }
 
 // hand is the baseline that is made with bare commands.
@@ -80,7 +80,7 @@ func (b *benchTargets) open() error {
 	if err != nil {
 		return err
 	}
-	template, err := host.ParseTemplate(b.options.nodeExec)
+	template, err := benchhost.ParseTemplate(b.options.nodeExec)
 	if err != nil {
 		return &usageError{err: fmt.Errorf("--node-exec: %w", err)}
 	}
@@ -130,7 +130,7 @@ func (b *benchTargets) target(text string) (bench.Target, error) {
 	var err error
 	switch kind {
 	case "dir":
-		t, err = bench.NewDirectory(name, host.Host{}, where)
+		t, err = bench.NewDirectory(name, benchhost.Host{}, where)
 	case "node":
 		t, err = b.onNode(name, where)
 	case "volume":
@@ -234,7 +234,7 @@ func (b *benchTargets) byHand() (bench.Target, error) {
 	if b.like == nil {
 		return nil, usagef(`--baseline hand needs a target of a class with lvm "false": what is made by hand lies on the same roots`)
 	}
-	nodes := map[string]host.Host{}
+	nodes := map[string]benchhost.Host{}
 	for _, n := range b.nodes {
 		nodes[n.address] = n.host
 	}

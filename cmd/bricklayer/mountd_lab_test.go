@@ -23,9 +23,9 @@ import (
 	"bricklayer.csi/lab"
 )
 
-// host is a worker node with the mount service and the node service as processes
+// workerHost is a worker node with the mount service and the node service as processes
 // of their own.
-type host struct {
+type workerHost struct {
 	t            *testing.T
 	program, dir string
 	node         csipb.NodeClient
@@ -33,13 +33,13 @@ type host struct {
 	volume       string
 }
 
-func newHost(t *testing.T, volume string) *host {
+func newHost(t *testing.T, volume string) *workerHost {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t: t, dir: dir, program: filepath.Join(dir, "bricklayer"), procs: map[string]*exec.Cmd{}, volume: volume}
+	h := &workerHost{t: t, dir: dir, program: filepath.Join(dir, "bricklayer"), procs: map[string]*exec.Cmd{}, volume: volume}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", h.program, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -66,18 +66,18 @@ func newHost(t *testing.T, volume string) *host {
 	return h
 }
 
-func (h *host) path(name string) string { return filepath.Join(h.dir, "kubelet", name) }
+func (h *workerHost) path(name string) string { return filepath.Join(h.dir, "kubelet", name) }
 
-func (h *host) startMountd() {
+func (h *workerHost) startMountd() {
 	h.start("mountd", "--endpoint", "unix://"+h.dir+"/mountd.sock", "--kubelet-dir", h.dir+"/kubelet", "--client-log-dir", h.dir+"/log")
 }
 
-func (h *host) startNode() {
+func (h *workerHost) startNode() {
 	h.start("node", "--endpoint", "unix://"+h.dir+"/csi.sock", "--mount-service", "unix://"+h.dir+"/mountd.sock",
 		"--kubelet-registration-dir", h.dir+"/plugins_registry", "--node-id", "w1")
 }
 
-func (h *host) start(verb string, args ...string) {
+func (h *workerHost) start(verb string, args ...string) {
 	h.t.Helper()
 	cmd := exec.Command(h.program, append([]string{verb}, args...)...) //nolint:noctx // it is ended by signals, which is what is tested
 	cmd.Stdout, cmd.Stderr = h.t.Output(), h.t.Output()
@@ -88,7 +88,7 @@ func (h *host) start(verb string, args ...string) {
 }
 
 // end ends a process by a signal and waits for it.
-func (h *host) end(verb string, by syscall.Signal) {
+func (h *workerHost) end(verb string, by syscall.Signal) {
 	h.t.Helper()
 	cmd := h.procs[verb]
 	delete(h.procs, verb)
@@ -100,9 +100,9 @@ func (h *host) end(verb string, by syscall.Signal) {
 	}
 }
 
-func (h *host) id() string { return "bl1.plain.lab." + h.volume }
+func (h *workerHost) id() string { return "bl1.plain.lab." + h.volume }
 
-func (h *host) request(gid string) (*csipb.VolumeCapability, map[string]string) {
+func (h *workerHost) request(gid string) (*csipb.VolumeCapability, map[string]string) {
 	var servers []string
 	for _, n := range lab.Current().Nodes() {
 		servers = append(servers, n.Address.String())
@@ -115,7 +115,7 @@ func (h *host) request(gid string) (*csipb.VolumeCapability, map[string]string) 
 
 // publish stages the volume and publishes it for a pod, again until both
 // succeed, as kubelet does.
-func (h *host) publish(pod, gid string) {
+func (h *workerHost) publish(pod, gid string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
@@ -143,7 +143,7 @@ func (h *host) publish(pod, gid string) {
 }
 
 // health returns the reasons and messages of what is wrong with the volume.
-func (h *host) health() string {
+func (h *workerHost) health() string {
 	h.t.Helper()
 	resp, err := h.node.NodeGetVolumeHealth(h.t.Context(), &csipb.NodeGetVolumeHealthRequest{VolumeId: h.id()}, grpc.WaitForReady(true))
 	if err != nil {
@@ -157,7 +157,7 @@ func (h *host) health() string {
 }
 
 // client returns the process that serves the staging mount.
-func (h *host) client() string {
+func (h *workerHost) client() string {
 	h.t.Helper()
 	out, err := exec.CommandContext(h.t.Context(), "pgrep", "-f", "^glusterfs .*"+h.path("staging")+"$").Output()
 	pid := strings.TrimSpace(string(out))
@@ -167,7 +167,7 @@ func (h *host) client() string {
 	return pid
 }
 
-func (h *host) killClient() {
+func (h *workerHost) killClient() {
 	h.t.Helper()
 	if out, err := exec.CommandContext(h.t.Context(), "kill", "-KILL", h.client()).CombinedOutput(); err != nil {
 		h.t.Fatalf("%v: %s", err, out)
@@ -175,7 +175,7 @@ func (h *host) killClient() {
 	h.until("the mount is stale", func() bool { return strings.Contains(h.health(), "StaleMount") })
 }
 
-func (h *host) until(what string, is func() bool) {
+func (h *workerHost) until(what string, is func() bool) {
 	h.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -197,7 +197,7 @@ type writer struct {
 	done  chan error
 }
 
-func (h *host) write(path string) *writer {
+func (h *workerHost) write(path string) *writer {
 	h.t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
@@ -224,7 +224,7 @@ func (h *host) write(path string) *writer {
 }
 
 // more waits until the writer wrote some more.
-func (h *host) more(w *writer) {
+func (h *workerHost) more(w *writer) {
 	h.t.Helper()
 	from := w.lines.Load()
 	h.until("the pod writes on", func() bool { return w.lines.Load() > from+10 })
@@ -275,7 +275,7 @@ func TestMountsOutliveTheNodeService(t *testing.T) {
 	h.tearDown()
 }
 
-func (h *host) testRegistered() {
+func (h *workerHost) testRegistered() {
 	h.t.Helper()
 	conn, err := grpc.NewClient("unix:"+h.dir+"/plugins_registry/bricklayer.csi-reg.sock", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -288,7 +288,7 @@ func (h *host) testRegistered() {
 	}
 }
 
-func (h *host) testDeadClient() {
+func (h *workerHost) testDeadClient() {
 	h.killClient()
 	h.t.Log(h.health())
 	h.publish("b", "")
@@ -318,7 +318,7 @@ func (h *host) testDeadClient() {
 // files is how many files the volume of testGroup has.
 const files = 1000
 
-func (h *host) testGroup() {
+func (h *workerHost) testGroup() {
 	for i := range files / 100 {
 		dir := fmt.Sprintf("%s/d%d", h.path("a"), i)
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -347,14 +347,14 @@ func (h *host) testGroup() {
 	}
 }
 
-func (h *host) unpublish(pod string) {
+func (h *workerHost) unpublish(pod string) {
 	h.t.Helper()
 	if _, err := h.node.NodeUnpublishVolume(h.t.Context(), &csipb.NodeUnpublishVolumeRequest{VolumeId: h.id(), TargetPath: h.path(pod)}); err != nil {
 		h.t.Errorf("unpublish %s: %v", pod, err)
 	}
 }
 
-func (h *host) tearDown() {
+func (h *workerHost) tearDown() {
 	h.t.Helper()
 	h.unpublish("a")
 	h.unpublish("b")
