@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -158,13 +157,17 @@ func parseQuota(report string, project int64) (int64, error) {
 	return 0, fmt.Errorf("it has no project %d", project)
 }
 
-// clientOptions are the options that a directory is mounted with on this host.
-func clientOptions(dir string) (string, error) {
-	data, err := os.ReadFile("/proc/self/mounts")
+// clientOptions are the options that a directory of a worker is mounted with there.
+func clientOptions(ctx context.Context, l *lab.Lab, worker, dir string) (string, error) {
+	out, err := l.InWorker(ctx, worker, "cat", "/proc/self/mounts")
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(data)) {
+	return parseOptions(string(out), dir)
+}
+
+func parseOptions(mounts, dir string) (string, error) {
+	for line := range strings.Lines(mounts) {
 		if f := strings.Fields(line); len(f) >= 4 && f[1] == dir {
 			return f[2] + ": " + f[3], nil
 		}

@@ -66,6 +66,16 @@ func TestParseTools(t *testing.T) {
 	}
 }
 
+func TestParseOptions(t *testing.T) {
+	const mounts = "10.90.0.11:/v /var/lib/kubelet/p fuse.glusterfs rw,relatime 0 0\nbroken\n"
+	if got, err := parseOptions(mounts, "/var/lib/kubelet/p"); err != nil || got != "fuse.glusterfs: rw,relatime" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := parseOptions(mounts, "/var/lib"); err == nil {
+		t.Errorf("%q, want an error", got)
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]string{
 		"1073741824": "1024 MiB", "1006108672": "959.5 MiB", "262144": "256 KiB", "": `""`, "1g": `"1g"`,

@@ -67,17 +67,16 @@ func fill(ctx context.Context, path string, from, more int64) (int64, error) {
 
 // fillPatiently is fill for a file system that has just grown.
 func fillPatiently(ctx context.Context, path string, from, more int64) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	patient, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it is still full after %s", patience))
 	defer cancel()
 	for {
+		// A write that goes on may take its time.
 		at, err := fill(ctx, path, from, more)
 		if !full(err) {
 			return at, err
 		}
-		select {
-		case <-ctx.Done():
-			return at, fmt.Errorf("it is still full after %s: %w", patience, err)
-		case <-time.After(100 * time.Millisecond):
+		if waitErr := pause(patient, 100*time.Millisecond); waitErr != nil {
+			return at, fmt.Errorf("%w: %w", waitErr, err)
 		}
 	}
 }

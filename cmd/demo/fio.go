@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -57,7 +56,8 @@ func jobs() []job {
 	}
 }
 
-// fio runs one job in a directory. The seed is the same for all volumes of a round.
+// fio runs one job in a directory of a worker. The seed is the same for all volumes
+// of a round.
 func fio(ctx context.Context, l *lab.Lab, dir string, j job, seed int, extra ...string) (measured, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fioPatience, errors.New("it did not end in "+fioPatience.String()))
 	defer cancel()
@@ -65,7 +65,7 @@ func fio(ctx context.Context, l *lab.Lab, dir string, j job, seed int, extra ...
 		"fio", "--name=" + j.name, "--directory=" + dir, "--filename=" + fioFile, "--size=" + strconv.Itoa(fioBytes),
 		"--ioengine=psync", "--thread", "--randseed=" + strconv.Itoa(seed), "--output-format=json",
 	}
-	out, err := l.Host(ctx, append(append(args, j.args...), extra...)...)
+	out, err := l.InWorker(ctx, l.Workers()[0].Name, append(append(args, j.args...), extra...)...)
 	if err == nil {
 		var m measured
 		if m, err = parseFio(out, j.name, j.direction); err == nil {
@@ -88,7 +88,8 @@ type run struct {
 	load
 }
 
-// bench runs every job on every volume, round by round.
+// bench runs every job on every volume, round by round, on the first worker: where
+// a pod has it mounted, past the pod.
 type bench struct {
 	lab      *lab.Lab
 	jobs     []job
@@ -152,6 +153,3 @@ func newBench(l *lab.Lab, volumes int, o options) *bench {
 	}
 	return b
 }
-
-// file is what the jobs of a volume work on.
-func file(dir string) string { return filepath.Join(dir, fioFile) }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -17,25 +14,29 @@ import (
 // file systems, in a directory outside of bricklayer's. It prepares the nodes all
 // at once, as a practised one would.
 type byHand struct {
-	lab  *lab.Lab
-	name string
+	lab     *lab.Lab
+	workers []lab.Worker
+	name    string
 }
 
 const (
 	root      = "/bricks/root1"
 	projectID = "77" // bricklayer's own begin at 1048576
+	// handMount and handLog are on the workers.
+	handMount = "/var/lib/byhand"
+	handLog   = "/var/log/byhand.log"
 )
 
 func (b *byHand) dir() string { return root + "/" + b.name }
 
 func (b *byHand) brick() string { return b.dir() + "/brick" }
 
-func (b *byHand) bricks() []brick {
+func (b *byHand) bricks(context.Context) ([]brick, error) {
 	var all []brick
 	for _, n := range b.lab.Nodes() {
 		all = append(all, brick{n.Name, b.brick()})
 	}
-	return all
+	return all, nil
 }
 
 // everywhere runs a shell command on all nodes at once and returns what each wrote.
@@ -97,23 +98,37 @@ func (b *byHand) expand(ctx context.Context, bytes int64) error {
 	return b.everywhere(ctx, limit(bytes))
 }
 
-func (b *byHand) mount(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
+func (b *byHand) mount(ctx context.Context) (string, error) {
 	var servers []string
 	for _, n := range b.lab.Nodes() {
 		servers = append(servers, n.Address.String())
 	}
-	_, err := b.lab.Host(ctx, "mount", "-t", "glusterfs", "-o",
-		"backup-volfile-servers="+strings.Join(servers[1:], ":")+",log-file="+filepath.Join(b.lab.StateDir(), "byhand.log"),
-		servers[0]+":/"+b.name, dir)
-	return err
+	options := "backup-volfile-servers=" + strings.Join(servers[1:], ":") + ",log-file=" + handLog
+	for _, w := range b.workers {
+		for _, argv := range [][]string{
+			{"mkdir", "-p", handMount},
+			{"mount", "-t", "glusterfs", "-o", options, servers[0] + ":/" + b.name, handMount},
+		} {
+			if _, err := b.lab.InWorker(ctx, w.Name, argv...); err != nil {
+				return "", err
+			}
+		}
+	}
+	return handMount, nil
 }
 
-func (b *byHand) unmount(ctx context.Context, dir string) error {
-	_, err := b.lab.Host(ctx, "umount", dir)
-	return err
+func (b *byHand) on(ctx context.Context, worker, script string) (string, error) {
+	out, err := b.lab.InWorker(ctx, worker, "sh", "-ec", "cd "+handMount+"; "+script)
+	return strings.TrimSpace(string(out)), err
+}
+
+func (b *byHand) unmount(ctx context.Context) error {
+	var errs []error
+	for _, w := range b.workers {
+		_, err := b.lab.InWorker(ctx, w.Name, "umount", handMount)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (b *byHand) remove(ctx context.Context) error {
@@ -122,22 +137,5 @@ func (b *byHand) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.everywhere(ctx, b.emptied())
-}
-
-func (b *byHand) emptied() string { return fmt.Sprintf("rm -rf %s; %s", b.dir(), limit(0)) }
-
-// tidy removes what there is, however little of it.
-func (b *byHand) tidy(ctx context.Context) error {
-	list, err := b.gluster(ctx, "volume", "list")
-	if err != nil {
-		return err
-	}
-	if slices.Contains(strings.Fields(string(list)), b.name) {
-		_, stopErr := b.gluster(ctx, "volume", "stop", b.name, "force")
-		if _, err := b.gluster(ctx, "volume", "delete", b.name); err != nil {
-			return errors.Join(stopErr, err) // it need not have been started
-		}
-	}
-	return b.everywhere(ctx, b.emptied())
+	return b.everywhere(ctx, fmt.Sprintf("rm -rf %s; %s", b.dir(), limit(0)))
 }

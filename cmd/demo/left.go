@@ -26,8 +26,11 @@ for root in /bricks/*; do
     awk -v root="$root" '$1 != "" && $1 != "#0" && ($2 > 0 || $4 > 0) { print root ": quota of project " $1 }'
 done`
 
+// findLeftOnWorker lists mounts and clients.
+const findLeftOnWorker = `grep glusterfs /proc/self/mounts || true; pgrep -a -x glusterfs || true`
+
 // nothingLeft returns an error where anything of a volume is left: it asks the
-// nodes themselves, and heketi.
+// nodes and workers themselves, heketi, and the API.
 func nothingLeft(ctx context.Context, l *lab.Lab) error {
 	deadline := time.Now().Add(emptied)
 	for {
@@ -57,26 +60,25 @@ func leftovers(ctx context.Context, l *lab.Lab) ([]string, error) {
 			left = append(left, n.Name+": "+strings.TrimSpace(line))
 		}
 	}
-	known, err := l.Heketi(ctx, "volume", "list")
-	if err != nil {
-		return nil, err
+	note := func(where string, out []byte, err error) error {
+		for line := range strings.Lines(string(out)) {
+			if line = strings.TrimSpace(line); line != "" {
+				left = append(left, where+": "+line)
+			}
+		}
+		return err
 	}
-	for line := range strings.Lines(string(known)) {
-		if line = strings.TrimSpace(line); line != "" {
-			left = append(left, "heketi: "+line)
+	for _, w := range l.Workers() {
+		out, err := l.InWorker(ctx, w.Name, "sh", "-ec", findLeftOnWorker)
+		if err := note("worker "+w.Name, out, err); err != nil {
+			return nil, err
 		}
 	}
-	return left, nil
-}
-
-// pause waits unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
+	known, err := l.Heketi(ctx, "volume", "list")
+	if err := note("heketi", known, err); err != nil {
+		return nil, err
 	}
+	objects, err := l.Kubectl(ctx, "get", "pvc,pv,volumeattachments", "-A", "-o", "name")
+	err = note("the API", objects, err)
+	return left, err
 }

@@ -1,11 +1,11 @@
-// Command demo makes the same volume three times on a lab of its own, with lvm
-// "false", with lvm "true", and by hand with bare gluster and xfs_quota, and
-// shows side by side what lies under each, what it costs and what fio makes of
-// it. `make demo` runs it.
+// Command demo does the main job on a lab of its own, in one command: it builds the
+// image, brings up storage nodes and a Kubernetes, installs the chart, and takes a
+// claim of each kind of class from its beginning to its end, beside a volume made
+// by hand with bare gluster and xfs_quota. `make demo` runs it.
 //
-// It owns the story, its measurements and its table. It refuses to know how a lab
-// or a volume is made: it calls package lab, and the bricklayer program as an
-// administrator does. It judges nothing but this machine: a benchmark it is not.
+// It owns the story, its measurements and its table. It refuses to know how a lab,
+// a chart or a volume is made: it calls packages lab and chart, and kubectl as a
+// user does. It judges nothing but this machine: a benchmark it is not.
 package main
 
 import (
@@ -24,8 +24,7 @@ import (
 )
 
 const (
-	// cleanWithin bounds the removal of the lab, or of the volumes, which happens
-	// also after Ctrl-C.
+	// cleanWithin bounds the removal of the lab, which happens also after Ctrl-C.
 	cleanWithin = 5 * time.Minute
 	// exitInterrupted is what a shell expects of a program that Ctrl-C ended.
 	exitInterrupted = 130
@@ -54,13 +53,13 @@ func (o options) validate() error {
 
 func main() {
 	var o options
-	flag.StringVar(&o.name, "name", "demo", "the lab's name")
-	flag.BoolVar(&o.keep, "keep", false, "leave the lab up at the end, without the demo's volumes")
+	flag.StringVar(&o.name, "name", "demo", "the lab's name; a lab of that name is removed first")
+	flag.BoolVar(&o.keep, "keep", false, "leave the lab as it is at the end, also where a step failed")
 	flag.StringVar(&o.report, "report", filepath.Join("bin", "demo-report.md"), "where the report is written, as Markdown")
 	flag.IntVar(&o.rounds, "rounds", 4, "how often fio runs each job on each volume")
 	flag.IntVar(&o.seconds, "seconds", 3, "how long one run of fio takes")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	err := o.validate()
 	if err == nil {
 		err = demo(ctx, os.Stdout, o)
@@ -78,42 +77,40 @@ func main() {
 	}
 }
 
-// demo brings the lab up, tells the story and takes the lab down, whatever happened.
+// demo gets all ready, tells the story and takes the lab down, whatever happened.
 func demo(ctx context.Context, w io.Writer, o options) (err error) {
-	config, err := lab.ConfigOf(o.name)
-	if err != nil {
+	begun := time.Now()
+	t := &telling{out: w}
+	r := &preparation{telling: t, options: o}
+	if err := r.build(ctx); err != nil {
 		return err
 	}
-	config.Heketi = true
-	_, err = lab.Open(o.name)
-	kept := err == nil // by an earlier -keep, with what it may hold
-	if !o.keep {
-		defer func() {
-			fmt.Fprintf(w, "\nTaking the lab down.\n")
-			err = errors.Join(err, afterwards(ctx, func(ctx context.Context) error {
-				return lab.Down(ctx, o.name, io.Discard)
-			}))
-		}()
-	}
-	fmt.Fprintf(w, "Bringing up a lab of %d real storage nodes and a heketi (the first time this builds their image and heketi, for some minutes).\n\n", config.Nodes)
-	l, err := lab.Up(ctx, config, w)
-	if err != nil {
+	if err := r.clear(ctx); err != nil {
 		return err
 	}
-	s, err := newStory(l, w, o)
-	if err != nil {
-		return err
-	}
-	if kept {
-		if err := s.tidy(ctx); err != nil {
-			return fmt.Errorf("clear away an earlier demo: %w", err)
+	defer func() {
+		if o.keep {
+			fmt.Fprintf(w, "\nThe lab is kept: go run ./cmd/lab status --name %s; go run ./cmd/lab down --name %s\n", o.name, o.name)
+			return
 		}
+		err = errors.Join(err, r.down(ctx))
+	}()
+	chart, err := r.bringUp(ctx)
+	if err != nil {
+		return err
 	}
-	err = s.tell(ctx)
-	if err != nil && o.keep {
-		err = errors.Join(err, afterwards(ctx, s.tidy))
+	s, err := newStory(chart, t, r.table, o)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := s.tell(ctx); err != nil {
+		if ctx.Err() == nil {
+			err = errors.Join(err, s.explain(ctx))
+		}
+		return err
+	}
+	fmt.Fprintf(w, "All of it took %s.\n", seconds(time.Since(begun)))
+	return nil
 }
 
 // afterwards does what must be done also when ctx has ended.

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
+
+	"bricklayer.csi/lab/chart"
 )
 
 // exhibit is a command and what it said.
@@ -38,57 +38,56 @@ func (s *story) exhibits(ctx context.Context) ([]exhibit, error) {
 			}
 		}
 	}
-	here := func(argv ...string) ([]byte, error) { return s.lab.Host(ctx, argv...) }
-	for _, c := range []string{"df -h " + s.lab.MountDir() + "/demo-*", "grep glusterfs /proc/self/mounts", "uname -srm"} {
-		if err := add("this machine", c, here); err != nil {
+	w := s.worker()
+	here := func(argv ...string) ([]byte, error) { return s.lab.InWorker(ctx, w, argv...) }
+	var dirs []string
+	for _, a := range s.actors {
+		dirs = append(dirs, a.dir)
+	}
+	for _, c := range []string{"df -h " + strings.Join(dirs, " "), "grep glusterfs /proc/self/mounts", "pgrep -a -x glusterfs", "uname -srm"} {
+		if err := add("worker "+w, c, here); err != nil {
 			return nil, err
 		}
+	}
+	for _, args := range [][]string{
+		{"get", "storageclass,pvc,pv,pods", "-o", "wide"},
+		{"-n", chart.Namespace, "get", "pods", "-o", "wide"},
+	} {
+		out, err := s.lab.Kubectl(ctx, args...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, exhibit{"this machine", "kubectl " + strings.Join(args, " "), string(out)})
 	}
 	return all, nil
 }
 
 // method says how the figures came about and what they are worth.
 func method(o options) string {
-	return fmt.Sprintf(`By hand: mkdir and xfs_quota on all nodes at once, gluster volume create and start;
-xfs_quota again to expand; stop, delete and rm -rf on all nodes at once. The times of
-steps are of one run each and vary by tenths of a second, with heketi by seconds.
-fio: medians of %d rounds (least to most), volumes in the order A B C, then C B A; %d s
-each on a file written before, one request at a time. Ratios are medians of the rounds'
-ratios. CPU is of this whole machine, whatever else ran on it; disk is the busiest one
-of the storage nodes.`, o.rounds, o.seconds)
-}
-
-// write writes the report, whole or not at all, and returns its path.
-func (s *story) write(ctx context.Context) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	path, err := filepath.Abs(s.options.report)
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", err
-	}
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, []byte(s.document(time.Now())), 0o600); err != nil {
-		return "", err
-	}
-	return path, os.Rename(fresh, path)
+	return fmt.Sprintf(`A claim takes from kubectl apply to Bound, its mount from kubectl apply to both pods
+Ready, its delete from kubectl delete to the PersistentVolume's end; the starts of kubectl
+are part of it. By hand: mkdir and xfs_quota on all nodes at once, gluster volume create
+and start; xfs_quota again to expand; stop, delete and rm -rf on all nodes at once. The
+times of steps are of one run each and vary by tenths of a second, with heketi by seconds.
+fio ran on worker w1, in the directory that kubelet gave to the pod: medians of %d rounds
+(least to most), volumes in the order A B C, then C B A; %d s each on a file written
+before, one request at a time. Ratios are medians of the rounds' ratios. CPU is of this
+whole machine, whatever else ran on it; disk is the busiest one of the storage nodes.`, o.rounds, o.seconds)
 }
 
 // document is the report.
 func (s *story) document(now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# The same volume three times\n\n%s. %d storage nodes (User-Mode Linux) on a machine of %d processors, %s.\n\n",
+	fmt.Fprintf(&b, "# The same volume three times\n\n%s. %d storage nodes (User-Mode Linux) and a Kubernetes on a machine of %d processors, %s.\n\n",
 		now.UTC().Format("2006-01-02 15:04 MST"), s.nodes(), runtime.NumCPU(), s.bench.version)
-	b.WriteString("The requests differ in one word:\n\n```\n")
+	b.WriteString("The claims differ in the name of their class:\n\n```\n")
 	for _, a := range s.actors {
-		if ours, ok := a.side.(*byBricklayer); ok {
-			fmt.Fprintf(&b, "bricklayer volume %s\n", strings.Join(ours.request(firstSize), " "))
+		if ours, ok := a.side.(*byClaim); ok {
+			b.WriteString("---\n" + ours.claim(firstSize))
 		}
 	}
 	b.WriteString("```\n\n" + s.table.markdown() + "\n" + s.bench.verdict() + "\n\n" + method(s.options) + "\n")
+	b.WriteString("\n## Getting ready\n\n" + s.ready.markdown())
 	b.WriteString("\n## Every run of fio\n\n" + s.bench.everyRun(s.table.head).markdown())
 	b.WriteString("\n## What the tools said while all three volumes were there\n")
 	for _, e := range s.proof {

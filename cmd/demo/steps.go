@@ -4,120 +4,151 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"sync"
+	"path/filepath"
 	"time"
 )
 
-// beat is how often a step that takes long gives a sign of life.
-const beat = 2 * time.Second
+// within bounds one step of one actor.
+const within = 8 * time.Minute
 
 // step is what all actors do, one after the other.
 type step struct {
 	name string
 	// do says what the actor saw.
 	do func(ctx context.Context, a *actor) (string, error)
+	// podsOnly says that there is nothing to do where there is no pod.
+	podsOnly bool
 }
 
 // steps has all actors do each of them, and notes how long they took.
 func (s *story) steps(ctx context.Context, all []step) error {
 	for _, st := range all {
-		fmt.Fprintf(s.out, "\n  %s\n", st.name)
+		s.say("\n  %s\n", st.name)
 		var cells []string
 		for _, a := range s.actors {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			begun := time.Now()
-			err := s.working(a.title, func() (string, error) {
-				seen, err := st.do(ctx, a)
-				cells = append(cells, seconds(time.Since(begun))+": "+seen)
+			if st.podsOnly && !a.pods {
+				cells = append(cells, "no pod, no node service")
+				continue
+			}
+			var seen string
+			took, err := s.working(a.title, func() (_ string, err error) {
+				ctx, cancel := context.WithTimeoutCause(ctx, within, errors.New("it did not end in "+within.String()))
+				defer cancel()
+				seen, err = st.do(ctx, a)
 				return seen, err
 			})
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", st.name, a.title, err)
 			}
+			cells = append(cells, seconds(took)+": "+seen)
 		}
 		s.table.add(st.name, cells...)
 	}
 	return nil
 }
 
-// working tells who does something, shows that it goes on, and how long it took.
-func (s *story) working(who string, do func() (string, error)) error {
-	fmt.Fprintf(s.out, "      %-14s", who)
-	begun := time.Now()
-	stop := dots(s.out, beat)
-	seen, err := do()
-	stop()
-	if err != nil {
-		fmt.Fprintf(s.out, " failed after %s\n", seconds(time.Since(begun)))
-		return err
-	}
-	fmt.Fprintf(s.out, " %s  %s\n", seconds(time.Since(begun)), seen)
-	return nil
-}
-
-// dots writes one from time to time, until stop is called.
-func dots(w io.Writer, every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-t.C:
-				fmt.Fprint(w, ".")
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
-}
-
 // opening is the steps up to the comparison.
 func (s *story) opening() []step {
 	return []step{
-		{"create " + size(firstSize) + ", three copies", func(ctx context.Context, a *actor) (string, error) {
-			return "started", a.create(ctx, firstSize)
-		}},
-		{"mount", func(ctx context.Context, a *actor) (string, error) {
-			if err := a.mount(ctx, a.dir); err != nil {
-				return "", err
+		{name: "claim " + size(firstSize) + ", three copies", do: func(ctx context.Context, a *actor) (string, error) {
+			if !a.pods {
+				return "started", a.create(ctx, firstSize)
 			}
-			return shows(a)
+			return "Bound", a.create(ctx, firstSize)
 		}},
+		{name: "mount on two workers", do: s.mount},
+		{name: "write there, read here", do: s.share},
+		{name: "node pod replaced under a writer", do: s.replaceNode, podsOnly: true},
 	}
 }
 
 // closing is those after it.
 func (s *story) closing() []step {
 	return []step{
-		{"write up to the limit", func(ctx context.Context, a *actor) (string, error) { return a.fillUp(ctx) }},
-		{"expand to " + size(laterSize), func(ctx context.Context, a *actor) (string, error) {
-			if err := a.expand(ctx, laterSize); err != nil {
-				return "", err
+		{name: "write up to the limit", do: func(ctx context.Context, a *actor) (string, error) { return a.fillUp(ctx) }},
+		{name: "expand to " + size(laterSize) + ", online", do: grow},
+		{name: "the same writer goes on", do: func(ctx context.Context, a *actor) (string, error) { return a.goOn(ctx) }},
+		{name: "unmount", do: func(ctx context.Context, a *actor) (string, error) {
+			if !a.pods {
+				return "unmounted", a.unmount(ctx)
 			}
-			return shows(a)
+			return "both pods deleted", a.unmount(ctx)
 		}},
-		{"the same writer goes on", func(ctx context.Context, a *actor) (string, error) { return a.goOn(ctx) }},
-		{"unmount", func(ctx context.Context, a *actor) (string, error) { return "unmounted", a.unmount(ctx, a.dir) }},
-		{"delete", func(ctx context.Context, a *actor) (string, error) { return "gone", a.remove(ctx) }},
+		{name: "delete", do: func(ctx context.Context, a *actor) (string, error) { return "gone", a.remove(ctx) }},
 	}
 }
 
+func (s *story) mount(ctx context.Context, a *actor) (string, error) {
+	var err error
+	if a.dir, err = a.side.mount(ctx); err != nil {
+		return "", err
+	}
+	if a.here, err = s.lab.WorkerPath(s.worker(), a.dir); err != nil {
+		return "", err
+	}
+	seen, err := shows(a)
+	if a.pods {
+		seen = "both pods run, " + seen
+	}
+	return seen, err
+}
+
 func shows(a *actor) (string, error) {
-	s, err := df(a.dir)
+	s, err := df(a.here)
 	return "df shows " + size(s.total), err
+}
+
+// share has each worker write a file and read the other's.
+func (s *story) share(ctx context.Context, a *actor) (string, error) {
+	w := s.lab.Workers()
+	for i := range 2 {
+		if _, err := a.on(ctx, w[i].Name, "echo written on "+w[i].Name+" > from-"+w[i].Name); err != nil {
+			return "", err
+		}
+	}
+	for i := range 2 {
+		other := w[1-i].Name
+		got, err := a.on(ctx, w[i].Name, "cat from-"+other)
+		if err != nil {
+			return "", err
+		}
+		if want := "written on " + other; got != want {
+			return "", fmt.Errorf("%s reads %q of the file of %s, want %q", w[i].Name, got, other, want)
+		}
+	}
+	return "each reads the other's file", nil
+}
+
+// grow expands the volume until its client sees that.
+func grow(ctx context.Context, a *actor) (string, error) {
+	before, err := df(a.here)
+	if err != nil {
+		return "", err
+	}
+	if err := a.expand(ctx, laterSize); err != nil {
+		return "", err
+	}
+	err = until(ctx, func(context.Context) error {
+		after, err := df(a.here)
+		if err == nil && after.total < before.total*18/10 {
+			err = fmt.Errorf("df shows %s after %s before", size(after.total), size(before.total))
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return shows(a)
 }
 
 // fillUp has a file take all of the volume: the most of it reserved, which is
 // quick, the last of it written.
 func (a *actor) fillUp(ctx context.Context) (string, error) {
-	before, err := df(a.dir)
+	before, err := df(a.here)
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +189,7 @@ func (a *actor) goOn(ctx context.Context) (string, error) {
 func (s *story) removeFiles() error {
 	var errs []error
 	for _, a := range s.actors {
-		errs = append(errs, os.Remove(file(a.dir)))
+		errs = append(errs, os.Remove(filepath.Join(a.here, fioFile)))
 	}
 	return errors.Join(errs...)
 }

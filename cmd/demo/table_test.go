@@ -77,14 +77,16 @@ func TestDocument(t *testing.T) {
 		options: options{rounds: 1, seconds: 3},
 		bench:   benchOf(load{0.95, 0.1}, []float64{50}, []float64{40}, []float64{51}),
 		table:   table{head: []string{"A", "B", "C"}},
-		actors:  []*actor{{side: &byBricklayer{name: "demo-lvm", lvm: "true"}}},
+		ready:   table{head: []string{"took"}, rows: []tableRow{{"image", []string{"55.0 s"}}}},
+		actors:  []*actor{{side: &byClaim{name: "demo-lvm", class: "lvm"}}},
 		proof:   []exhibit{{"node n1", "lvs", "  LV VG\n"}},
 	}
 	s.table.add("create", "1.0 s", "9.0 s", "1.1 s")
 	got := s.document(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	for _, want := range []string{
 		"2026-01-02 03:04 UTC", "fio-3.33",
-		"bricklayer volume create demo-lvm --size 1073741824 -p lvm=true\n",
+		"metadata: {name: demo-lvm}\nspec:\n  storageClassName: lvm\n  accessModes: [ReadWriteMany]\n  resources: {requests: {storage: 1024Mi}}\n",
+		"| image | 55.0 s |",
 		"| create | 1.0 s | 9.0 s | 1.1 s |",
 		"Bound by CPU, in every job",
 		"| randwrite, round 1 | 50.0 IOPS (CPU 95 %, disk 10 %) | 40.0 IOPS",
