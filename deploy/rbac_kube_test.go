@@ -138,7 +138,7 @@ func (c cluster) told(ctx context.Context, object, reason string, times int) err
 		return err
 	}
 	most := 0
-	for _, field := range strings.Fields(string(out)) {
+	for field := range strings.FieldsSeq(string(out)) {
 		var n int
 		if _, err := fmt.Sscan(field, &n); err != nil {
 			return err
