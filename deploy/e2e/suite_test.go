@@ -174,8 +174,15 @@ func (s suite) run(t *testing.T, class string) {
 		defer cancel()
 	}
 	began := time.Now()
-	dumpFile := filepath.Join(t.TempDir(), "specs")
-	ended := s.ginkgo(ctx, t, class, dumpFile)
+	dir, err := filepath.Abs(reports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumpFile := filepath.Join(dir, class+".specs")
+	if err := os.Remove(dumpFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	ended := s.ginkgo(ctx, t, class, dir, dumpFile)
 	f, err := os.Open(dumpFile)
 	if err != nil {
 		t.Fatal(errors.Join(ended, err))
@@ -199,7 +206,7 @@ func (s suite) run(t *testing.T, class string) {
 	}
 	t.Logf("class %s: %d specs ran and passed, %d failed, %d were skipped, in %v; the slowest:\n%s",
 		class, len(o.passed), len(o.failed), len(o.skipped), time.Since(began).Round(time.Second), o.slowest(5))
-	if t.Failed() {
+	if len(o.failed) > 0 {
 		t.Log(s.chart.Explain(context.WithoutCancel(t.Context())))
 	}
 	labtest.CheckEmpty(t)
@@ -215,18 +222,14 @@ func wanted() string {
 }
 
 // ginkgo runs the suite for one class. It writes bin/e2e/CLASS.log and a JUnit file.
-func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dumpFile string) error {
+func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dir, dumpFile string) error {
 	t.Helper()
-	log, err := os.Create(filepath.Join(reports, class+".log"))
+	log, err := os.Create(filepath.Join(dir, class+".log"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
 	posted, err := listen(t)
-	if err != nil {
-		return err
-	}
-	reportDir, err := filepath.Abs(reports)
 	if err != nil {
 		return err
 	}
@@ -239,7 +242,7 @@ func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dumpFile string)
 		"--focus="+regexp.QuoteMeta(driverMark)+".*"+wanted(), "--skip="+leftOut,
 		filepath.Join(s.programs, "e2e.test"), "--",
 		"--kubeconfig="+s.chart.Lab.Kubeconfig(), "--provider=skeleton", "--storage.testdriver="+definition,
-		"--report-dir="+reportDir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile, "--progress-report-url="+posted,
+		"--report-dir="+dir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile, "--progress-report-url="+posted,
 	)
 	cmd.Dir = t.TempDir() // what it leaves beside itself
 	cmd.Stdout, cmd.Stderr = log, log
