@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -30,6 +31,12 @@ var kubePrograms = programs{
 // ensureKubePrograms answers the directory that holds the programs of Kubernetes.
 func ensureKubePrograms(ctx context.Context, pr *progress) (string, error) {
 	return kubePrograms.ensure(ctx, pr)
+}
+
+// KubernetesPrograms answers the directory that holds the programs of Kubernetes,
+// for what needs no lab; a build, where there is none yet, is told to w.
+func KubernetesPrograms(ctx context.Context, w io.Writer) (string, error) {
+	return ensureKubePrograms(ctx, newProgress(w))
 }
 
 func buildKube(ctx context.Context, pr *progress, goTool []string, into string) error {

@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,6 +25,7 @@ const (
 
 var (
 	clusterPattern   = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	urlPattern       = regexp.MustCompile(`^(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:` + port + `)?(/[A-Za-z0-9._~/-]*)?$`)
 	secretPattern    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	secretKeyPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	userPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
@@ -76,10 +76,8 @@ func (h *HeketiEndpoint) validate(at string, bad func(field, value, allowed stri
 
 // validateURL returns the address's scheme, or nothing where it is not as it must be.
 func (h *HeketiEndpoint) validateURL(at string, bad func(field, value, allowed string)) (scheme string) {
-	u, err := url.ParseRequestURI(h.URL)
-	if err == nil && !strings.ContainsAny(h.URL, "@?#") && len(h.URL) <= maxURLLength &&
-		(u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && (u.Port() == "" || isPort(u.Port())) {
-		return u.Scheme
+	if m := urlPattern.FindStringSubmatch(h.URL); m != nil && len(h.URL) <= maxURLLength {
+		return m[1]
 	}
 	shown := h.URL
 	if strings.Contains(shown, "@") {

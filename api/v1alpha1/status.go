@@ -86,6 +86,13 @@ type VolumeCounts struct {
 	Plain int32 `json:"plain"`
 	// LVM counts volumes of this pool that heketi made (lvm "true").
 	LVM int32 `json:"lvm"`
+	// Names are some of them, to tell whose they are: the first in the order of
+	// their names.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Names []string `json:"names,omitempty"`
 }
 
 // NodeStatus is a storage node as it was seen.

@@ -23,9 +23,7 @@ const DefaultAgentPort = "24010"
 // +kubebuilder:printcolumn:name="LVM",type=integer,JSONPath=`.status.volumes.lvm`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Degraded")].message`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",fieldPath=".metadata.name",message="must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.inUse) || !has(oldSelf.spec.nodes) || oldSelf.spec.nodes.all(n, !n.roots.exists(r, (n.name + '/' + r.name) in oldSelf.status.inUse) || (has(self.spec.nodes) && self.spec.nodes.exists(m, m.name == n.name && m.address == n.address)))",fieldPath=".spec.nodes",reason=FieldValueForbidden,messageExpression="'volumes have bricks on nodes that would go or get another address: ' + oldSelf.spec.nodes.filter(n, n.roots.exists(r, (n.name + '/' + r.name) in oldSelf.status.inUse) && !(has(self.spec.nodes) && self.spec.nodes.exists(m, m.name == n.name && m.address == n.address))).map(n, n.name + ' (' + n.roots.filter(r, (n.name + '/' + r.name) in oldSelf.status.inUse).map(r, r.name + ': ' + oldSelf.status.inUse[n.name + '/' + r.name]).join('; ') + ')').join(', ')"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.inUse) || !has(oldSelf.spec.nodes) || !has(self.spec.nodes) || self.spec.nodes.all(m, oldSelf.spec.nodes.filter(n, n.name == m.name).all(n, n.roots.all(r, !((n.name + '/' + r.name) in oldSelf.status.inUse) || m.roots.exists(q, q.name == r.name))))",fieldPath=".spec.nodes",reason=FieldValueForbidden,message="volumes have bricks on brick roots that would go; status.inUse names them"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="metadata.name must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
 type StoragePool struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -54,12 +52,14 @@ type StoragePoolList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.heketi) || (has(self.nodes) && self.nodes.size() > 0)",fieldPath=".nodes",message="must have at least one node where there is no heketi"
 type StoragePoolSpec struct {
 	// Nodes are the storage nodes. They may be absent where there is a heketi.
+	// Their addresses differ; among more than 100 that is for the controller to
+	// see, an API server has no time for it.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=500
-	// +kubebuilder:validation:XValidation:rule="self.all(n, self.exists_one(m, m.address == n.address))",message="must give each node an address that no other node has"
+	// +kubebuilder:validation:XValidation:rule="size(self) > 100 || [self.map(n, n.address)].all(a, a.all(x, a.indexOf(x) == a.lastIndexOf(x)))",message="must give each node an address that no other node has"
 	Nodes []StorageNode `json:"nodes,omitempty"`
 	// Heketi makes the volumes of classes that say lvm "true".
 	//
@@ -93,14 +93,14 @@ type StoragePoolSpec struct {
 // HeketiEndpoint says where a heketi is and who we are to it.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.keyFile) && has(self.keySecret))",fieldPath=".keySecret",message="must not stand beside keyFile: a key has one place"
-// +kubebuilder:validation:XValidation:rule="(has(self.user) && self.user != '') == ((has(self.keyFile) && self.keyFile != '') || has(self.keySecret))",fieldPath=".user",message="must come with keyFile or keySecret, or all of them be left out"
-// +kubebuilder:validation:XValidation:rule="self.url.startsWith('https:') || ((!has(self.caFile) || self.caFile == '') && (!has(self.serverName) || self.serverName == ''))",fieldPath=".url",message="must be an https address where caFile or serverName is given"
+// +kubebuilder:validation:XValidation:rule="(has(self.user) && size(self.user) > 0) == ((has(self.keyFile) && size(self.keyFile) > 0) || has(self.keySecret))",fieldPath=".user",message="must come with keyFile or keySecret, or all of them be left out"
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('https:') || ((!has(self.caFile) || size(self.caFile) == 0) && (!has(self.serverName) || size(self.serverName) == 0))",fieldPath=".url",message="must be an https address where caFile or serverName is given"
 type HeketiEndpoint struct {
 	// URL is its address, such as http://heketi:8080. A StorageClass that names
 	// this address in resturl is served by this pool.
 	//
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && !self.matches('[@?#]') && (url(self).getPort() == '' || (url(self).getPort().matches('^[0-9]{1,5}$') && int(url(self).getPort()) > 0 && int(url(self).getPort()) < 65536))",message="must be an http or https address without user, password and query, such as http://heketi:8080"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([A-Za-z0-9._-]+|\\\\[[0-9A-Fa-f:.]+\\\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~/-]*)?$')",message="must be an http or https address without user, password and query, such as http://heketi:8080"
 	URL string `json:"url"`
 	// User is who we are; heketi's administrator is "admin". Absent where heketi
 	// asks for no authentication.
@@ -112,7 +112,7 @@ type HeketiEndpoint struct {
 	// KeyFile holds the user's key; it is read again for each request.
 	//
 	// +optional
-	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MaxLength=160
 	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/'))",message="must be an absolute path below /, without . and .. in it"
 	KeyFile string `json:"keyFile,omitempty"`
 	// KeySecret is a Kubernetes Secret that holds the user's key; it is read
@@ -124,7 +124,7 @@ type HeketiEndpoint struct {
 	// the system where absent. It is read again when it changes.
 	//
 	// +optional
-	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MaxLength=160
 	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/'))",message="must be an absolute path below /, without . and .. in it"
 	CAFile string `json:"caFile,omitempty"`
 	// ServerName is the name in heketi's certificate; the URL's host where absent.
@@ -179,7 +179,7 @@ type StorageNode struct {
 	Name string `json:"name"`
 	// Address is how Gluster's peers and clients know the node.
 	//
-	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:MaxLength=80
 	// +kubebuilder:validation:XValidation:rule="isIP(self) ? !(ip(self).isLoopback() || ip(self).isUnspecified()) : (self.matches('^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$') && self.lowerAscii() != 'localhost')",message="must be a host name or IP address, not loopback"
 	Address string `json:"address"`
 	// Zone is the failure domain; nodes without one are a zone each.
@@ -192,7 +192,7 @@ type StorageNode struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=300
-	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^([A-Za-z0-9._-]+|\\\\[[0-9A-Fa-f:.]+\\\\]):[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) > 0 && int(self.substring(self.lastIndexOf(':') + 1)) < 65536)",message="must be HOST:PORT, such as storage-1:24010 or [fd00::1]:24010"
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^([A-Za-z0-9._-]+|\\\\[[0-9A-Fa-f:.]+\\\\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$')",message="must be HOST:PORT, such as storage-1:24010 or [fd00::1]:24010"
 	Agent string `json:"agent,omitempty"`
 	// Roots are the brick roots that volumes may use.
 	//
@@ -214,7 +214,7 @@ type BrickRoot struct {
 	Name string `json:"name"`
 	// Path is the mount point; informative here, the agent's configuration decides.
 	//
-	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MaxLength=160
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[^/]+)+$') && !(self + '/').matches('/[.][.]?/')",message="must be an absolute path below /, without . and .. in it"
 	Path string `json:"path"`
 }

@@ -17,15 +17,19 @@ const (
 	MaxMaxOperations     = 64
 	maxNameLength        = 40
 	maxHostLength        = 253
-	maxPathLength        = 1024
+	maxAddressLength     = 80
+	maxPathLength        = 160
 	maxAgentLength       = 300
 	maxNetworks          = 128
 )
 
+// port is a TCP port from 1 to 65535.
+const port = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
+
 var (
 	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-	agentPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$`)
+	agentPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):` + port + `$`)
 	pathPattern  = regexp.MustCompile(`^(/[^/]+)+$`)
 	dotsPattern  = regexp.MustCompile(`/[.][.]?/`)
 )
@@ -104,8 +108,8 @@ func (p *StoragePool) validateNodes(bad func(field, value, allowed string)) {
 			bad(at+".name", n.Name, "a name that no other node has")
 		}
 		switch {
-		case !isHost(n.Address):
-			bad(at+".address", n.Address, "a host name or IP address, not loopback")
+		case !isHost(n.Address) || len(n.Address) > maxAddressLength:
+			bad(at+".address", n.Address, fmt.Sprintf("a host name or IP address of at most %d characters, not loopback", maxAddressLength))
 		case addresses[n.Address]:
 			bad(at+".address", n.Address, "an address that no other node has")
 		}
@@ -146,15 +150,10 @@ func isPath(s string) bool {
 }
 
 func isAgent(s string) bool {
-	return len(s) <= maxAgentLength && agentPattern.MatchString(s) && isPort(s[strings.LastIndex(s, ":")+1:])
+	return len(s) <= maxAgentLength && agentPattern.MatchString(s)
 }
 
 func isLabel(s string) bool { return len(s) <= maxNameLength && labelPattern.MatchString(s) }
-
-func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
-}
 
 func isHost(s string) bool {
 	if ip, err := netip.ParseAddr(s); err == nil {

@@ -8,6 +8,8 @@ package v1alpha1
 // StoragePoolSpec says what belongs to the pool and how it is used.
 type StoragePoolSpecApplyConfiguration struct {
 	// Nodes are the storage nodes. They may be absent where there is a heketi.
+	// Their addresses differ; among more than 100 that is for the controller to
+	// see, an API server has no time for it.
 	Nodes []StorageNodeApplyConfiguration `json:"nodes,omitempty"`
 	// Heketi makes the volumes of classes that say lvm "true".
 	Heketi *HeketiEndpointApplyConfiguration `json:"heketi,omitempty"`

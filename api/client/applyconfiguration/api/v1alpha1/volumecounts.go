@@ -11,6 +11,9 @@ type VolumeCountsApplyConfiguration struct {
 	Plain *int32 `json:"plain,omitempty"`
 	// LVM counts volumes of this pool that heketi made (lvm "true").
 	LVM *int32 `json:"lvm,omitempty"`
+	// Names are some of them, to tell whose they are: the first in the order of
+	// their names.
+	Names []string `json:"names,omitempty"`
 }
 
 // VolumeCountsApplyConfiguration constructs a declarative configuration of the VolumeCounts type for use with
@@ -32,5 +35,15 @@ func (b *VolumeCountsApplyConfiguration) WithPlain(value int32) *VolumeCountsApp
 // If called multiple times, the LVM field is set to the value of the last call.
 func (b *VolumeCountsApplyConfiguration) WithLVM(value int32) *VolumeCountsApplyConfiguration {
 	b.LVM = &value
+	return b
+}
+
+// WithNames adds the given value to the Names field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Names field.
+func (b *VolumeCountsApplyConfiguration) WithNames(values ...string) *VolumeCountsApplyConfiguration {
+	for i := range values {
+		b.Names = append(b.Names, values[i])
+	}
 	return b
 }
