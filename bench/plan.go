@@ -32,6 +32,10 @@ type Plan struct {
 	// Nodes are the storage nodes, the counters of which are read and the caches
 	// of which are dropped.
 	Nodes []host.Host
+	// OnReady is run by a shell when all targets are ready, before the first round,
+	// and OnDone after the last one, before they are removed; empty for nothing. They
+	// may hold disks back for the time of the rounds.
+	OnReady, OnDone string
 	// Note is the user's own.
 	Note string
 	// Version is the program's.

@@ -61,7 +61,10 @@ func Execute(ctx context.Context, plan Plan, hooks Hooks) (Result, error) {
 	r.begin()
 	err := r.open(ctx)
 	if err == nil {
-		err = r.rounds(ctx)
+		if err = command(ctx, plan.OnReady); err == nil {
+			err = r.rounds(ctx)
+		}
+		err = errors.Join(err, command(context.WithoutCancel(ctx), plan.OnDone))
 	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", context.Cause(ctx))
@@ -77,9 +80,22 @@ func Execute(ctx context.Context, plan Plan, hooks Hooks) (Result, error) {
 	return r.result, errors.Join(err, r.save())
 }
 
+// command runs one of the user's, where there is one.
+func command(ctx context.Context, script string) error {
+	if script == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
+	if _, err := (host.Host{}).Run(ctx, script+"\n"); err != nil {
+		return fmt.Errorf("run %q: %w", script, err)
+	}
+	return nil
+}
+
 func (r *runner) begin() {
 	r.result = Result{
-		Schema: Schema, Begun: time.Now().UTC(), Machine: Machine{Bricklayer: r.plan.Version},
+		Schema: Schema, Begun: time.Now().UTC(),
 		Plan: PlanInfo{
 			Rounds: r.plan.Rounds, WarmUp: r.plan.WarmUp, Seconds: r.plan.Duration.Seconds(),
 			Caches: "warm: pages that earlier runs left in the caches of clients and bricks stay there", Note: r.plan.Note,
@@ -107,12 +123,13 @@ func (r *runner) open(ctx context.Context) error {
 	}
 	for _, t := range r.targets {
 		r.say("opening " + t.Name() + " (" + t.Kind() + ")")
-		if err := r.openOne(ctx, t); err != nil {
+		err := r.openOne(ctx, t)
+		if ctx.Err() != nil {
+			return ctx.Err() // which is no fault of the target's
+		}
+		if err != nil {
 			t.fault = err.Error()
 			r.say(t.Name() + " is given up: " + t.fault)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 	}
 	if !slices.ContainsFunc(r.targets, func(t *opened) bool { return t.fault == "" }) {
@@ -129,17 +146,22 @@ func (r *runner) open(ctx context.Context) error {
 
 // machine notes where this runs.
 func (r *runner) machine(ctx context.Context) error {
+	var err error
+	r.result.Machine, err = machine(ctx, r.plan.Version)
+	return err
+}
+
+func machine(ctx context.Context, version string) (Machine, error) {
 	out, err := host.Host{}.Run(ctx, "uname -r; getconf _NPROCESSORS_ONLN; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo; glusterfs --version 2>/dev/null | head -n 1; true\n")
 	if err != nil {
-		return fmt.Errorf("look at this machine: %w", err)
+		return Machine{}, fmt.Errorf("look at this machine: %w", err)
 	}
 	lines := append(strings.Split(strings.TrimSpace(string(out)), "\n"), "", "", "", "")
-	m := &r.result.Machine
-	m.Kernel, m.Gluster = lines[0], lines[3]
+	m := Machine{Kernel: lines[0], Gluster: lines[3], Bricklayer: version}
 	cpus, cpuErr := strconv.Atoi(lines[1])
 	kib, memErr := strconv.ParseInt(lines[2], 10, 64)
 	m.CPUs, m.MemoryBytes = cpus, kib<<10
-	return errors.Join(cpuErr, memErr)
+	return m, errors.Join(cpuErr, memErr)
 }
 
 func (r *runner) openOne(ctx context.Context, t *opened) error {

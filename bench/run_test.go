@@ -103,6 +103,8 @@ func wantEmpty(t *testing.T, targets ...*fake) {
 func TestExecute(t *testing.T) {
 	a, b, c := newFake(t, "a", "speed=1000"), newFake(t, "b", "speed=500"), newFake(t, "c", "speed=1000")
 	plan := testPlan(t, a, b, c)
+	ready := filepath.Join(t.TempDir(), "ready")
+	plan.OnReady, plan.OnDone = "test -d "+a.Dir+"/"+workDir+" && echo ready >"+ready, "test -d "+a.Dir+"/"+workDir+" && echo done >>"+ready
 	var saved []Result
 	var order []string
 	r, err := Execute(t.Context(), plan, Hooks{
@@ -120,6 +122,9 @@ func TestExecute(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEmpty(t, a, b, c)
+	if said, err := os.ReadFile(ready); err != nil || string(said) != "ready\ndone\n" {
+		t.Errorf("the commands said %q (%v), want ready and done", said, err)
+	}
 	if len(saved) != 7 { // each round, and the end
 		t.Errorf("saved %d times, want 7", len(saved))
 	}

@@ -313,6 +313,18 @@ func (j Job) layout() Job {
 	return Job{Name: j.Name, Title: "layout", Unit: MiBps, Options: options}
 }
 
+// Resize has the job work on so many bytes, all its clients together. Jobs of many
+// small files stay as they are.
+func (j Job) Resize(bytes int64) Job {
+	if _, ok := j.Options["filesize"]; ok {
+		return j
+	}
+	j.Options = maps.Clone(j.Options)
+	j.Options["size"] = strconv.FormatInt(max(1<<20, bytes/int64(j.Clients())), 10)
+	j.Text += "; size=" + j.Options["size"] + " by --file-size\n"
+	return j
+}
+
 // LayoutKey is the same for jobs that work on the same files.
 func (j Job) LayoutKey() string {
 	l := j.layout()

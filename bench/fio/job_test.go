@@ -116,3 +116,24 @@ func FuzzParseJob(f *testing.F) {
 		}
 	})
 }
+
+func TestResize(t *testing.T) {
+	jobs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range jobs {
+		before, _ := j.Bytes()
+		after, err := j.Resize(16 << 20).Bytes()
+		want := int64(16 << 20)
+		if j.Unit == Files {
+			want = before
+		}
+		if err != nil || after != want {
+			t.Errorf("%s: %d bytes (%v), want %d", j.Name, after, err, want)
+		}
+		if again, _ := j.Bytes(); again != before {
+			t.Errorf("%s: the job itself changed", j.Name)
+		}
+	}
+}

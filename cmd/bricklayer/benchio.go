@@ -29,6 +29,9 @@ type benchOptions struct {
 	mountDir   string
 	jobs       string
 	chosen     []string
+	fileSize   string
+	onReady    string
+	onDone     string
 	rounds     int
 	warmUp     int
 	duration   time.Duration
@@ -46,6 +49,9 @@ func (o *benchOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.StringVar(&o.mountDir, "mount-dir", "/var/lib/bricklayer/bench", "where volumes are mounted for the time")
 	fs.StringVar(&o.jobs, "jobs", "", "a directory of job files *.fio; those of the program where it is left out")
 	fs.StringArrayVarP(&o.chosen, "job", "j", nil, "run only this job; may be given several times")
+	fs.StringVar(&o.fileSize, "file-size", "", "how much each job works on, such as 256MiB; as its file says where it is left out")
+	fs.StringVar(&o.onReady, "on-ready", "", "a shell command to run when all targets are ready, before the first round")
+	fs.StringVar(&o.onDone, "on-done", "", "a shell command to run after the last round, before what was made is removed")
 	fs.IntVar(&o.rounds, "rounds", 8, fmt.Sprintf("how many rounds count; fewer than %d give no verdict", stats.MinRounds))
 	fs.IntVar(&o.warmUp, "warm-up", 1, "how many rounds are run before them and dropped")
 	fs.DurationVar(&o.duration, "duration", 10*time.Second, "how long each job runs on each target in each round")
@@ -112,13 +118,20 @@ func (o *benchOptions) plan(env environment, run string) (_ bench.Plan, done fun
 	if err == nil {
 		jobs, err = fio.Select(jobs, o.chosen)
 	}
+	if err == nil && o.fileSize != "" {
+		var size volume.Size
+		size, err = volume.ParseSize(o.fileSize)
+		for i := range jobs {
+			jobs[i] = jobs[i].Resize(int64(size))
+		}
+	}
 	if err != nil {
 		return bench.Plan{}, nil, &usageError{err: err}
 	}
 	b := &benchTargets{options: o, env: env, run: run, done: func() {}}
 	plan := bench.Plan{
 		Jobs: jobs, Rounds: o.rounds, WarmUp: o.warmUp, Duration: o.duration, DropCaches: o.dropCaches,
-		Baseline: o.baseline, Note: o.note, Version: version,
+		Baseline: o.baseline, OnReady: o.onReady, OnDone: o.onDone, Note: o.note, Version: version,
 	}
 	if plan.Targets, err = b.all(); err != nil {
 		b.done()
