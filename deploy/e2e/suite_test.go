@@ -5,12 +5,9 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,7 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -221,6 +217,18 @@ func wanted() string {
 	return *focus
 }
 
+// extra is how many specs ginkgo starts that then say that the driver is not for them.
+func (s suite) extra() int {
+	wanted, leftOut := regexp.MustCompile(wanted()), regexp.MustCompile(leftOut)
+	n := 0
+	for name := range s.skipped {
+		if wanted.MatchString(name) && !leftOut.MatchString(name) {
+			n++
+		}
+	}
+	return n
+}
+
 // ginkgo runs the suite for one class. It writes bin/e2e/CLASS.log and a JUnit file.
 func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dir, dumpFile string) error {
 	t.Helper()
@@ -229,10 +237,7 @@ func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dir, dumpFile st
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	posted, err := listen(t)
-	if err != nil {
-		return err
-	}
+	out := &progress{to: log, say: t.Logf, began: time.Now(), extra: s.extra()}
 	definition, err := filepath.Abs(class + ".yaml")
 	if err != nil {
 		return err
@@ -242,53 +247,14 @@ func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dir, dumpFile st
 		"--focus="+regexp.QuoteMeta(driverMark)+".*"+wanted(), "--skip="+leftOut,
 		filepath.Join(s.programs, "e2e.test"), "--",
 		"--kubeconfig="+s.chart.Lab.Kubeconfig(), "--provider=skeleton", "--storage.testdriver="+definition,
-		"--report-dir="+dir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile, "--progress-report-url="+posted,
+		"--report-dir="+dir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile,
 	)
 	cmd.Dir = t.TempDir() // what it leaves beside itself
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = endTime
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("the suite for class %s: %w: see %s", class, errors.Join(err, context.Cause(ctx)), log.Name())
 	}
 	return nil
-}
-
-// listen takes what the suite posts when a spec ends, logs it, and answers where.
-func listen(t *testing.T) (url string, err error) {
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	began := time.Now()
-	var mu sync.Mutex
-	total, done := 0, 0
-	over := false
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var p struct {
-			Msg   string
-			Total int
-		}
-		if json.NewDecoder(r.Body).Decode(&p) != nil {
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		total = max(total, p.Total)
-		if name, ours := short(p.Msg); ours && !over {
-			done++
-			verdict, _, _ := strings.Cut(p.Msg, " ")
-			t.Logf("%6.0f s %3d of at most %d: %s %s", time.Since(began).Seconds(), done, total, verdict, name)
-		}
-	})}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(l) }()
-	t.Cleanup(func() {
-		mu.Lock()
-		over = true
-		mu.Unlock()
-		_ = server.Close()
-		<-served
-	})
-	return "http://" + l.Addr().String(), nil
 }
