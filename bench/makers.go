@@ -50,6 +50,9 @@ func (m *ClassMaker) Kind() string {
 	return fmt.Sprintf("class, lvm %q", strconv.FormatBool(m.specs.LVM))
 }
 
+// Type is the volumes' type.
+func (m *ClassMaker) Type() volume.Type { return m.specs.Type }
+
 // Facts implements Maker.
 func (m *ClassMaker) Facts() map[string]string {
 	return map[string]string{"size": m.size.String(), "type": m.specs.Type.String()}

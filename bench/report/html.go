@@ -59,7 +59,7 @@ func HTML(r bench.Result) ([]byte, error) {
 		for _, c := range row.Cells {
 			value := interval(c.Value)
 			if c.Rounds == 0 {
-				value = "failed"
+				value = nothing(c)
 			}
 			s.Rows = append(s.Rows, tableRow{
 				c.Target, value, ratio(c.Ratio), load(c), milliseconds(c.Histogram, 0.5), milliseconds(c.Histogram, 0.99),

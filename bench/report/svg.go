@@ -66,7 +66,7 @@ func bars(row bench.Row) template.HTML {
 		middle := top + rowHeight/2
 		s.text("name", "end", gutter-8, middle+4, c.Target)
 		if c.Rounds == 0 {
-			s.text("note", "start", gutter+4, middle+4, "failed")
+			s.text("note", "start", gutter+4, middle+4, nothing(c))
 			continue
 		}
 		s.mark(`<rect class="c%d" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="2"/>`, i%len(dashes), gutter, top+7, c.Value.Median*scale, rowHeight-14)

@@ -20,7 +20,7 @@ func Text(w io.Writer, r bench.Result) error {
 		for _, c := range row.Cells {
 			value, unit := interval(c.Value), row.Job.Unit
 			if c.Rounds == 0 {
-				value, unit = "failed", ""
+				value, unit = nothing(c), ""
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", row.Job.Name, c.Target, value, unit, ratio(c.Ratio), load(c))
 		}
@@ -115,7 +115,7 @@ func Markdown(r bench.Result) []byte {
 		for _, c := range row.Cells {
 			value := interval(c.Value)
 			if c.Rounds == 0 {
-				value = "failed: " + c.Fault
+				value = nothing(c)
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", cell(c.Target), cell(value), ratio(c.Ratio), cell(percentiles(c)), load(c), c.Rounds)
 		}

@@ -60,6 +60,14 @@ func verdict(r stats.Ratio) string {
 	return string(r.Verdict)
 }
 
+// nothing says why there is no figure.
+func nothing(c bench.Cell) string {
+	if c.Fault == "" {
+		return "not measured"
+	}
+	return "failed"
+}
+
 func load(c bench.Cell) string {
 	if c.Rounds == 0 {
 		return ""

@@ -22,7 +22,7 @@ func newBench(env environment) *cobra.Command {
 Targets take turns, round by round, so that a machine that slows down meanwhile
 favours none of them. A ratio comes with its interval, and where the rounds do not
 bear one there is no number. See docs/benchmarks.md.`
-	cmd.AddCommand(newBenchIO(env), newBenchJobs(), newBenchReport(), newBenchCompare(), newBenchVerify())
+	cmd.AddCommand(newBenchIO(env), newBenchProvision(env), newBenchJobs(), newBenchReport(), newBenchCompare(), newBenchVerify())
 	return cmd
 }
 
@@ -187,12 +187,19 @@ func benchRun(ctx context.Context, cmd *cobra.Command, plan bench.Plan, dir stri
 		Progress: func(p bench.Progress) { fmt.Fprintln(errs, benchreport.Progress(p)) },
 		Save:     func(r bench.Result) error { return r.Write(file) },
 	})
+	return finish(cmd, r, err, dir)
+}
+
+// finish writes the reports of a result, however far it came, and shows it.
+func finish(cmd *cobra.Command, r bench.Result, err error, dir string) error {
 	if len(r.Runs) == 0 {
 		return err
 	}
 	out := cmd.OutOrStdout()
 	err = errors.Join(err, writeReports(dir, r), benchreport.Text(out, r))
-	fmt.Fprintf(out, "\n%s\n%s\n%s\n", file, filepath.Join(dir, markdownFile), filepath.Join(dir, htmlFile))
+	for _, name := range []string{resultFile, markdownFile, htmlFile} {
+		fmt.Fprintln(out, filepath.Join(dir, name))
+	}
 	if err == nil && len(r.Faults()) > 0 {
 		err = fmt.Errorf("%d runs or targets failed: the rest is in the report", len(r.Faults()))
 	}
