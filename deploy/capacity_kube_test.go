@@ -128,3 +128,35 @@ allowedTopologies:
 		return err
 	})
 }
+
+// Classes on heketi have a capacity too; one that can have no volume has none, and
+// says why.
+func TestCapacityOfLVMClasses(t *testing.T) {
+	c := newCluster(t)
+	class := func(name, more string) string {
+		return fmt.Sprintf(`
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: %s}
+provisioner: bricklayer.csi
+volumeBindingMode: WaitForFirstConsumer
+parameters: {lvm: "true"}
+%s`, name, more)
+	}
+	const pinned = "allowedTopologies: [{matchLabelExpressions: [{key: topology.kubernetes.io/zone, values: [z1]}]}]\n"
+	t.Cleanup(func() { c.kubectl(t, "delete", "storageclass", "lvm-first", "lvm-zonal", "--ignore-not-found") })
+	c.apply(t, class("lvm-first", "")+class("lvm-zonal", pinned))
+	o := c.published(t, "lvm-first")
+	t.Logf("class lvm-first: %s in all, %s the largest volume", o.Capacity, o.MaximumVolumeSize)
+	eventually(t, time.Minute, func(ctx context.Context) error {
+		out, err := c.Kubectl(ctx, "get", "events", "--field-selector", "involvedObject.name=lvm-zonal,reason=CapacityUnknown", "-o", "jsonpath={.items[*].message}")
+		if err == nil && !strings.Contains(string(out), "clusterid") {
+			err = fmt.Errorf("the events of the class say %q, want why it has no capacity", out)
+		}
+		return err
+	})
+	if o, err := c.capacity(t.Context(), "lvm-zonal"); err != nil || o != nil {
+		t.Errorf("a class that can have no volume has the capacity %+v (%v)", o, err)
+	}
+}
