@@ -7,5 +7,6 @@
 //
 // It refuses to know how a volume is made, what a backend is, and what CSI's
 // services are; a PersistentVolume from here and one from the standard
-// provisioner over our CSI service are the same.
+// provisioner over our CSI service are the same, but for the zones of a class,
+// which CSI has no true words for (docs/decisions/0012-topology-and-capacity.md).
 package provisioner
