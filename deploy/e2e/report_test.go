@@ -85,9 +85,10 @@ func (o outcome) slowest(n int) string {
 	return b.String()
 }
 
-// readSkipped reads the list of specs that do not run: names, one a line, below
-// lines that open with "# " and say why.
-func readSkipped(r io.Reader) (map[string]string, error) {
+// readSkipped reads the list of specs that do not run for a class: names, one a
+// line, below lines that open with "# " and say why. A name may stand behind those
+// of the classes that it is meant for: "plain lvm: [Testpattern: ...] ...".
+func readSkipped(r io.Reader, class string) (map[string]string, error) {
 	list := map[string]string{}
 	var why []string
 	last := ""
@@ -95,6 +96,12 @@ func readSkipped(r io.Reader) (map[string]string, error) {
 	for n := 1; in.Scan(); n++ {
 		line := strings.TrimSpace(in.Text())
 		reason, isReason := strings.CutPrefix(line, "# ")
+		name := line
+		if classes, after, some := strings.Cut(line, ": ["); some && !strings.HasPrefix(line, "[") {
+			if name = "[" + after; !slices.Contains(strings.Fields(classes), class) {
+				name = ""
+			}
+		}
 		switch {
 		case line == "":
 		case isReason:
@@ -104,10 +111,10 @@ func readSkipped(r io.Reader) (map[string]string, error) {
 			why = append(why, reason)
 		case len(why) == 0:
 			return nil, fmt.Errorf("line %d: %q stands below no reason", n, line)
-		case list[line] != "":
-			return nil, fmt.Errorf("line %d: %q is in the list twice", n, line)
-		default:
-			list[line] = strings.Join(why, " ")
+		case list[name] != "":
+			return nil, fmt.Errorf("line %d: %q is in the list twice", n, name)
+		case name != "":
+			list[name] = strings.Join(why, " ")
 		}
 		last = line
 	}
@@ -161,16 +168,16 @@ func TestReadReport(t *testing.T) {
 }
 
 func TestReadSkipped(t *testing.T) {
-	got, err := readSkipped(strings.NewReader("# no block\n# devices\na\nb\n\n# slow\nc\n"))
+	got, err := readSkipped(strings.NewReader("# no block\n# devices\na\nx lvm: [b\nplain: [c\n\n# slow\nc\n"), "lvm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"a": "no block devices", "b": "no block devices", "c": "slow"}
+	want := map[string]string{"a": "no block devices", "[b": "no block devices", "c": "slow"}
 	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("want -, got +\n%s", d)
 	}
-	for _, bad := range []string{"a\n", "# why\na\nb\na\n"} {
-		if _, err := readSkipped(strings.NewReader(bad)); err == nil {
+	for _, bad := range []string{"a\n", "# why\na\nb\na\n", "# why\n[a\nlvm: [a\n"} {
+		if _, err := readSkipped(strings.NewReader(bad), "lvm"); err == nil {
 			t.Errorf("%q is read without an error", bad)
 		}
 	}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -28,7 +29,7 @@ import (
 
 var (
 	focus = flag.String("focus", "", "run only the specs whose name matches this expression; the list of skipped ones is then not compared whole")
-	procs = flag.Int("procs", 2, "how many specs run at once")
+	procs = flag.Int("procs", 4, "how many specs run at once")
 )
 
 const (
@@ -48,15 +49,6 @@ const (
 // says why of each.
 const leftOut = `\[Disruptive\]|any volume data source`
 
-// quick are what -short runs: one spec of each thing that the driver does.
-const quick = `\(default fs\)\] (` +
-	`volumes should store data|` +
-	`subPath should support existing single file|` +
-	`provisioning should provision storage with mount options|` +
-	`multiVolume .* should concurrently access the single volume from pods on different node|` +
-	`volume-expand Verify if offline PVC expansion works|` +
-	`fsgroupchangepolicy .*)`
-
 // TestMain builds the suite while there is still a network to fetch from: the
 // tests themselves run in the lab's.
 func TestMain(m *testing.M) {
@@ -70,10 +62,26 @@ func TestMain(m *testing.M) {
 	os.Exit(lab.Main(m))
 }
 
+// classes are the StorageClasses that the suite copies, as the chart has them, each
+// with a definition of the driver in a file of its name.
+var classes = map[string]any{
+	"plain": chart.Class(map[string]string{"lvm": "false"}),
+	"lvm":   chart.Class(map[string]string{"lvm": "true"}),
+	"zones": chart.Class(map[string]string{"lvm": "false", "volumetype": "none"}, "volumeBindingMode", "WaitForFirstConsumer"),
+}
+
 func TestExternalStorage(t *testing.T) {
 	s := newSuite(t)
-	for _, class := range []string{"plain", "lvm"} {
-		t.Run(class, func(t *testing.T) { s.run(t, class) })
+	for _, c := range []struct{ class, all, quick string }{
+		{"plain", "", `volumes should store data|offline PVC expansion|single volume from pods on different node|existing single file`},
+		{"lvm", "", `volumes should store data|offline PVC expansion`},
+		{"zones", `topology|capacity`, `topology should provision|capacity`}, // for these a volume must fit in one zone
+	} {
+		wanted := c.all
+		if testing.Short() {
+			wanted = `Dynamic PV \((default fs|filesystem volmode|immediate binding)\).*(` + c.quick + `)`
+		}
+		t.Run(c.class, func(t *testing.T) { s.run(t, c.class, cmp.Or(*focus, wanted)) })
 	}
 }
 
@@ -81,7 +89,6 @@ func TestExternalStorage(t *testing.T) {
 type suite struct {
 	programs string // the directory that they are in
 	chart    chart.Chart
-	skipped  map[string]string
 }
 
 func newSuite(t *testing.T) suite {
@@ -92,17 +99,13 @@ func newSuite(t *testing.T) suite {
 	s := suite{chart: chart.Chart{
 		Lab: l, Helm: helm, Dir: chartDir, Repository: "localhost/bricklayer", Tag: "test", Archive: archive,
 		Values: map[string]any{
-			"controller": map[string]any{"logLevel": "debug"},
-			"node":       map[string]any{"logLevel": "debug"},
-			"storageClasses": map[string]any{
-				"plain": chart.Class(map[string]string{"lvm": "false"}),
-				"lvm":   chart.Class(map[string]string{"lvm": "true"}),
-			},
+			"controller":     map[string]any{"logLevel": "debug"},
+			"node":           map[string]any{"logLevel": "debug"},
+			"storageClasses": classes,
 		},
 	}}
 	steps := []func() error{
 		func() (err error) { s.programs, err = lab.EndToEnd(ctx, os.Stderr); return err },
-		func() (err error) { s.skipped, err = skippedFrom(skipFile); return err },
 		func() error { return l.EnsureHeketi(ctx) },
 		func() error { return l.EnsureKubernetes(ctx) },
 		func() error { return s.loadImages(ctx, filepath.Join(t.TempDir(), "image.tar")) },
@@ -117,12 +120,12 @@ func newSuite(t *testing.T) suite {
 	return s
 }
 
-func skippedFrom(file string) (map[string]string, error) {
+func skippedFrom(file, class string) (map[string]string, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	list, err := readSkipped(bytes.NewReader(data))
+	list, err := readSkipped(bytes.NewReader(data), class)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -162,7 +165,13 @@ func imagesNamed(list string, names ...string) []string {
 	return found
 }
 
-func (s suite) run(t *testing.T, class string) {
+// run runs the specs for one class whose names match an expression, all if it is
+// empty.
+func (s suite) run(t *testing.T, class, focus string) {
+	skipped, err := skippedFrom(skipFile, class)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := t.Context()
 	if deadline, ok := t.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -178,7 +187,8 @@ func (s suite) run(t *testing.T, class string) {
 	if err := os.Remove(dumpFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	ended := s.ginkgo(ctx, t, class, dir, dumpFile)
+	out := &progress{say: t.Logf, began: began, extra: extra(skipped, focus)}
+	ended := s.ginkgo(ctx, out, class, focus, dir, dumpFile)
 	f, err := os.Open(dumpFile)
 	if err != nil {
 		t.Fatal(errors.Join(ended, err))
@@ -191,7 +201,7 @@ func (s suite) run(t *testing.T, class string) {
 	for name, how := range o.failed {
 		t.Errorf("%s:\n%s", name, how)
 	}
-	for _, d := range differences(o, s.skipped, wanted() != "") {
+	for _, d := range differences(o, skipped, focus != "") {
 		t.Error(d)
 	}
 	if ended != nil && !t.Failed() {
@@ -209,19 +219,11 @@ func (s suite) run(t *testing.T, class string) {
 	labtest.CheckHeketiEmpty(t)
 }
 
-// wanted is the part of the specs that shall run, as an expression; all if empty.
-func wanted() string {
-	if *focus == "" && testing.Short() {
-		return quick
-	}
-	return *focus
-}
-
 // extra is how many specs ginkgo starts that then say that the driver is not for them.
-func (s suite) extra() int {
-	wanted, leftOut := regexp.MustCompile(wanted()), regexp.MustCompile(leftOut)
+func extra(skipped map[string]string, focus string) int {
+	wanted, leftOut := regexp.MustCompile(focus), regexp.MustCompile(leftOut)
 	n := 0
-	for name := range s.skipped {
+	for name := range skipped {
 		if wanted.MatchString(name) && !leftOut.MatchString(name) {
 			n++
 		}
@@ -230,26 +232,25 @@ func (s suite) extra() int {
 }
 
 // ginkgo runs the suite for one class. It writes bin/e2e/CLASS.log and a JUnit file.
-func (s suite) ginkgo(ctx context.Context, t *testing.T, class, dir, dumpFile string) error {
-	t.Helper()
+func (s suite) ginkgo(ctx context.Context, out *progress, class, focus, dir, dumpFile string) error {
 	log, err := os.Create(filepath.Join(dir, class+".log"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	out := &progress{to: log, say: t.Logf, began: time.Now(), extra: s.extra()}
+	out.to = log
 	definition, err := filepath.Abs(class + ".yaml")
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.programs, "ginkgo"),
 		"--procs="+strconv.Itoa(*procs), "--no-color", "-v", "--timeout=6h", "--grace-period=1m",
-		"--focus="+regexp.QuoteMeta(driverMark)+".*"+wanted(), "--skip="+leftOut,
+		"--focus="+regexp.QuoteMeta(driverMark)+".*"+focus, "--skip="+leftOut,
 		filepath.Join(s.programs, "e2e.test"), "--",
 		"--kubeconfig="+s.chart.Lab.Kubeconfig(), "--provider=skeleton", "--storage.testdriver="+definition,
 		"--report-dir="+dir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile,
 	)
-	cmd.Dir = t.TempDir() // what it leaves beside itself
+	cmd.Dir = dir // what it leaves beside itself
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = endTime
