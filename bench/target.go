@@ -55,7 +55,7 @@ func NewDirectory(name string, h host.Host, dir string) (*Directory, error) {
 		return nil, err
 	}
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || strings.ContainsAny(dir, "\n\x00") {
-		return nil, fmt.Errorf("target %s: directory %.80q: want an absolute path without . and ..", name, dir)
+		return nil, fmt.Errorf("target %s: directory %.80q: want an absolute path, with no dots as elements", name, dir)
 	}
 	return &Directory{name, h, dir}, nil
 }

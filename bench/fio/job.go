@@ -184,7 +184,7 @@ func (j *Job) line(line string) error {
 }
 
 func (j *Job) directives(text string) error {
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case "unit":

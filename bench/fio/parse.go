@@ -208,12 +208,12 @@ type JobError struct{ Errno syscall.Errno }
 
 func (e *JobError) Error() string {
 	text := fmt.Sprintf("the job failed: %v", e.Errno)
-	switch e.Errno {
-	case syscall.ENOSPC, syscall.EDQUOT:
+	switch is := func(all ...syscall.Errno) bool { return slices.Contains(all, e.Errno) }; {
+	case is(syscall.ENOSPC, syscall.EDQUOT):
 		text += " (the target is full: give the volume more, or the job a smaller size)"
-	case syscall.ENOTCONN, syscall.ESTALE, syscall.EIO:
+	case is(syscall.ENOTCONN, syscall.ESTALE, syscall.EIO):
 		text += " (the mount is gone, or its client reaches no brick)"
-	case syscall.EINVAL:
+	case is(syscall.EINVAL):
 		text += " (the file system refuses what the job asks for, such as direct=1 or its ioengine)"
 	}
 	return text

@@ -25,7 +25,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if o.Version != "fio-3.33" || o.Read.Requests == 0 || o.Write.Requests == 0 || o.Sync.Requests != 0 {
-		t.Errorf("%s with %d reads, %d writes, %d syncs; want fio-3.33, some, some, none", o.Version, o.Read.Requests, o.Write.Requests, o.Sync.Requests)
+		t.Errorf("%s with %d reads, %d writes, %d syncs; want fio-3.33, reads and writes, no syncs", o.Version, o.Read.Requests, o.Write.Requests, o.Sync.Requests)
 	}
 	var n uint64
 	for _, b := range o.Read.Latency.Histogram {
@@ -72,7 +72,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"nothing":        {"", "no JSON"},
 		"half":           {good[:len(good)/2], "no JSON"},
-		"something else": {"fio: fio: unrecognised option\n", "no JSON"},
+		"something else": {"fio: unrecognised option\n", "no JSON"},
 		"more behind":    {good + "{}", "no JSON"},
 		"null":           {"null", `"fio version" is missing`},
 		"other case":     {change(`"jobname"`, `"JobName"`), "jobname is missing"},
@@ -121,8 +121,15 @@ func TestParseLeast(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, change := range [][2]string{
-		{`"5":2`, `"5":3`}, {`"5":2`, `"-5":2`}, {`"min":1`, `"min":10`}, {`"iops":1.5`, `"iops":0`},
-		{`"iops":1.5`, `"iops":-1`}, {`"N":3`, `"M":3`}, {`"sync"`, `"sunk"`}, {`"total_ios":3`, `"total_ios":0`}, {`"error":0,`, ``},
+		{`"5":2`, `"5":3`},
+		{`"5":2`, `"-5":2`},
+		{`"min":1`, `"min":10`},
+		{`"iops":1.5`, `"iops":0`},
+		{`"iops":1.5`, `"iops":-1`},
+		{`"N":3`, `"M":3`},
+		{`"sync"`, `"sunk"`},
+		{`"total_ios":3`, `"total_ios":0`},
+		{`"error":0,`, ``},
 	} {
 		text := strings.Replace(least, change[0], change[1], 1)
 		if o, err := Parse([]byte(text), "4k-mixed"); err == nil {

@@ -56,6 +56,7 @@ func verdict(r stats.Ratio) string {
 		return "slower"
 	case stats.Same:
 		return "same"
+	case stats.Unclear, stats.Noisy, stats.Few:
 	}
 	return string(r.Verdict)
 }
