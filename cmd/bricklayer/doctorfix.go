@@ -56,11 +56,12 @@ func (r *doctorRun) mend(ctx context.Context, results []doctor.Result) (mended i
 	}
 }
 
-// reread has the dashboards' files read anew.
+// reread has everything asked and the dashboards' files read anew.
 func (r *doctorRun) reread() {
 	if r.site == nil {
 		return
 	}
+	r.site = r.site.Again()
 	for i, d := range r.site.Dashboards {
 		if d.File {
 			r.site.Dashboards[i].Text, r.site.Dashboards[i].Err = r.local.ReadFile(d.Name)

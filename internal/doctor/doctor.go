@@ -60,8 +60,9 @@ type Site struct {
 	// Dashboards are where dashboards are looked for beside the cluster's ConfigMaps.
 	Dashboards []Dashboard
 
-	once    sync.Once
-	answers []Answer
+	once     sync.Once
+	answered chan struct{}
+	answers  []Answer
 }
 
 // Storage is a storage node with the agent that answers for it.

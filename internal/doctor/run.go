@@ -110,20 +110,42 @@ type Answer struct {
 // Answers asks all storage nodes at once, each within its time, and only the first
 // time that it is called: the checks share the answers.
 func (s *Site) Answers(ctx context.Context) []Answer {
+	late := func(n Storage, err error) Answer { return Answer{Storage: n, Err: err} }
 	s.once.Do(func() {
-		s.answers = Each(ctx, s.Storage, func(ctx context.Context, n Storage) Answer {
-			a := Answer{Storage: n, Sent: time.Now()}
-			// The second answer comes over a connection that is there, so that the times
-			// before and after it lie close together.
-			if _, a.Err = n.Agent.Describe(ctx); a.Err == nil {
-				a.Sent = time.Now()
-				a.Description, a.Err = n.Agent.Describe(ctx)
-			}
-			a.Received = time.Now()
-			return a
-		}, func(n Storage, err error) Answer { return Answer{Storage: n, Err: err} })
+		s.answered = make(chan struct{})
+		go func() {
+			defer close(s.answered)
+			// The one who asks first must not give up for the others.
+			s.answers = Each(context.WithoutCancel(ctx), s.Storage, askStorage, late)
+		}()
 	})
-	return s.answers
+	select {
+	case <-s.answered:
+		return s.answers
+	case <-ctx.Done():
+	}
+	answers := make([]Answer, len(s.Storage))
+	for i, n := range s.Storage {
+		answers[i] = late(n, context.Cause(ctx))
+	}
+	return answers
+}
+
+func askStorage(ctx context.Context, n Storage) Answer {
+	a := Answer{Storage: n, Sent: time.Now()}
+	// The second answer comes over a connection that is there, so that the times
+	// before and after it lie close together.
+	if _, a.Err = n.Agent.Describe(ctx); a.Err == nil {
+		a.Sent = time.Now()
+		a.Description, a.Err = n.Agent.Describe(ctx)
+	}
+	a.Received = time.Now()
+	return a
+}
+
+// Again returns the same site, of which nothing was asked yet.
+func (s *Site) Again() *Site {
+	return &Site{Local: s.Local, Kubernetes: s.Kubernetes, Server: s.Server, Storage: s.Storage, Dashboards: s.Dashboards}
 }
 
 // Each asks all of many at once, each within DefaultLimits.Answer, and returns
