@@ -19,12 +19,13 @@ type gate struct {
 
 func newGate(n int) *gate { return &gate{slots: make(chan struct{}, n)} }
 
-// answerTime is left of a caller's time when it is told that its turn did not
-// come, so that it hears our answer and not its own deadline.
-const answerTime = 2 * time.Second
+// waitShare is the part of a caller's time in which its turn must come. The rest is
+// for the work: one that begins late is broken off in the middle and done again,
+// and in a storm on slow nodes nearly all would be.
+const waitShare = 2
 
 // enter waits for a turn and returns the function that ends it. Busy, with how
-// many wait, where the turn does not come in the caller's time.
+// many wait, where the turn does not come in time.
 func (g *gate) enter(ctx context.Context, op, on string) (leave func(), err error) {
 	select {
 	case g.slots <- struct{}{}:
@@ -34,9 +35,8 @@ func (g *gate) enter(ctx context.Context, op, on string) (leave func(), err erro
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	if deadline, ok := ctx.Deadline(); ok {
-		spare := min(answerTime, time.Until(deadline)/10)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-spare))
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/waitShare)
 		defer cancel()
 	}
 	select {
