@@ -148,6 +148,8 @@ func parse(file string, text []byte, faults *Faults) []document {
 		for _, err := range strict {
 			faults.add(at, err.Error()+"; is it spelt as in the reference of StoragePool?")
 		}
+		// A pool that was copied out of an API server has these; here they mean nothing.
+		doc.pool.Status, doc.pool.DeletionTimestamp, doc.pool.ManagedFields = v1alpha1.StoragePoolStatus{}, nil, nil
 		doc.pool.SetDefaults()
 		for _, fault := range doc.pool.Validate() {
 			faults.add(at, fault.Error())

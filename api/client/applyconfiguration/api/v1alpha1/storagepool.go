@@ -3,8 +3,11 @@
 package v1alpha1
 
 import (
+	internal "bricklayer.csi/api/client/applyconfiguration/internal"
+	apiv1alpha1 "bricklayer.csi/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
+	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -29,6 +32,46 @@ func StoragePool(name string) *StoragePoolApplyConfiguration {
 	b.WithKind("StoragePool")
 	b.WithAPIVersion("bricklayer.csi/v1alpha1")
 	return b
+}
+
+// ExtractStoragePoolFrom extracts the applied configuration owned by fieldManager from
+// storagePool for the specified subresource. Pass an empty string for subresource to extract
+// the main resource. Common subresources include "status", "scale", etc.
+// storagePool must be a unmodified StoragePool API object that was retrieved from the Kubernetes API.
+// ExtractStoragePoolFrom provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStoragePoolFrom(storagePool *apiv1alpha1.StoragePool, fieldManager string, subresource string) (*StoragePoolApplyConfiguration, error) {
+	b := &StoragePoolApplyConfiguration{}
+	err := managedfields.ExtractInto(storagePool, internal.Parser().Type("csi.bricklayer.api.v1alpha1.StoragePool"), fieldManager, b, subresource)
+	if err != nil {
+		return nil, err
+	}
+	b.WithName(storagePool.Name)
+
+	b.WithKind("StoragePool")
+	b.WithAPIVersion("bricklayer.csi/v1alpha1")
+	return b, nil
+}
+
+// ExtractStoragePool extracts the applied configuration owned by fieldManager from
+// storagePool. If no managedFields are found in storagePool for fieldManager, a
+// StoragePoolApplyConfiguration is returned with only the Name, Namespace (if applicable),
+// APIVersion and Kind populated. It is possible that no managed fields were found for because other
+// field managers have taken ownership of all the fields previously owned by fieldManager, or because
+// the fieldManager never owned fields any fields.
+// storagePool must be a unmodified StoragePool API object that was retrieved from the Kubernetes API.
+// ExtractStoragePool provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStoragePool(storagePool *apiv1alpha1.StoragePool, fieldManager string) (*StoragePoolApplyConfiguration, error) {
+	return ExtractStoragePoolFrom(storagePool, fieldManager, "")
+}
+
+// ExtractStoragePoolStatus extracts the applied configuration owned by fieldManager from
+// storagePool for the status subresource.
+func ExtractStoragePoolStatus(storagePool *apiv1alpha1.StoragePool, fieldManager string) (*StoragePoolApplyConfiguration, error) {
+	return ExtractStoragePoolFrom(storagePool, fieldManager, "status")
 }
 
 func (b StoragePoolApplyConfiguration) IsApplyConfiguration() {}

@@ -1,0 +1,243 @@
+package operator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/volume"
+)
+
+const (
+	// maxNames is how many names of volumes a status holds for all roots
+	// together: a pool may have thousands, and an object must stay below 1.5 MB.
+	maxNames = 2000
+	// maxVolumeNames is how many names of volumes stand beside their count.
+	maxVolumeNames = 20
+	// maxProblems bounds those of one node.
+	maxProblems = 16
+	// maxText bounds what is cited of anybody's words.
+	maxText = 300
+)
+
+// judgement is what an observation means for a pool.
+type judgement struct {
+	pool *v1alpha1.StoragePool // with its defaults
+	seen observation
+	// before is the status that was written last.
+	before v1alpha1.StoragePoolStatus
+
+	status v1alpha1.StoragePoolStatus
+	// unknown are nodes and backends that did not tell what volumes they have.
+	unknown []string
+	// faults are by what is faulty: a word for the reason, and a sentence.
+	faults []fault
+	// unenforced are sizes that are not held to, late clocks that are off.
+	unenforced, late []string
+	// usable is how many nodes could take a brick now.
+	usable int
+	// unwritten is what is free on the file systems, promised or not.
+	unwritten volume.Size
+}
+
+// fault is one thing that is not as it must be.
+type fault struct{ reason, text string }
+
+// judge says what was seen of a pool. The times of the conditions are set later.
+func judge(pool *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, seen observation) judgement {
+	j := judgement{pool: pool, seen: seen, before: before}
+	j.status.InUse = map[string]string{}
+	j.status.Volumes = &v1alpha1.VolumeCounts{}
+	if len(pool.Spec.Nodes) > 0 {
+		j.nodes()
+		j.peers()
+		j.clocks()
+	}
+	j.volumes()
+	j.heketi()
+	j.conditions()
+	return j
+}
+
+func (j *judgement) fault(reason, format string, args ...any) {
+	j.faults = append(j.faults, fault{reason, fmt.Sprintf(format, args...)})
+}
+
+// nodes describes each storage node, and adds up what they have.
+func (j *judgement) nodes() {
+	if j.seen.err != nil {
+		j.fault("AgentsUnreachable", "the agents cannot be reached: %s", short(j.seen.err.Error()))
+	}
+	var raw, committed, free volume.Size
+	perRoot := max(1, maxNames/max(1, rootsOf(j.pool)))
+	for _, n := range j.pool.Spec.Nodes {
+		seen, asked := j.seen.nodes[n.Name]
+		status := v1alpha1.NodeStatus{Name: n.Name, Reachable: asked && seen.err == nil}
+		if status.Reachable {
+			status.AgentVersion, status.GlusterVersion = seen.Version, seen.GlusterVersion
+			j.node(n, seen, &status)
+		} else if asked {
+			j.fault("AgentUnreachable", "node %s does not answer", n.Name)
+			status.Problems = []string{short(seen.err.Error())}
+		}
+		ready := 0
+		for _, r := range n.Roots {
+			root, ok := j.root(n, r, seen)
+			if ok {
+				ready++
+				state := stateOf(seen, r.Name)
+				j.unwritten += state.Free
+				raw, committed, free = raw+state.Total, committed+state.Committed, free+state.Available
+			}
+			status.Roots = append(status.Roots, root)
+		}
+		if ready > 0 && seen.GlusterdReady {
+			j.usable++
+		}
+		j.use(n, seen, status.Reachable, perRoot)
+		j.status.Nodes = append(j.status.Nodes, status)
+	}
+	j.status.Capacity = capacity(raw, committed, free)
+}
+
+// node says what is wrong with a node that answered.
+func (j *judgement) node(n v1alpha1.StorageNode, seen seenNode, status *v1alpha1.NodeStatus) {
+	if !seen.GlusterdReady {
+		j.fault("GlusterdDown", "glusterd of node %s does not answer", n.Name)
+		status.Problems = append(status.Problems, "glusterd does not answer")
+	}
+	for _, p := range seen.Problems {
+		if len(status.Problems) < maxProblems {
+			status.Problems = append(status.Problems, short(p))
+		}
+	}
+	for _, b := range seen.bricks {
+		if b.Problem != "" {
+			j.unenforced = append(j.unenforced, fmt.Sprintf("%s on %s/%s: %s", b.Ref.Volume, n.Name, b.Ref.Root, short(b.Problem)))
+		}
+	}
+}
+
+// root describes a brick root; ok is true where it can take bricks.
+func (j *judgement) root(n v1alpha1.StorageNode, r v1alpha1.BrickRoot, seen seenNode) (status v1alpha1.RootStatus, ok bool) {
+	status.Name = r.Name
+	if seen.err != nil || seen.Node == "" {
+		return status, false // the node's fault
+	}
+	state := stateOf(seen, r.Name)
+	switch {
+	case state.Name == "":
+		status.Problem = "the agent's configuration has no such root"
+	case state.Problem != "":
+		status.Problem = short(state.Problem)
+	default:
+		status.Capacity = capacity(state.Total, state.Committed, state.Available)
+		status.Bricks = int32(state.Bricks)
+		if !state.Quota {
+			j.unenforced = append(j.unenforced, fmt.Sprintf("root %s/%s has no project quotas", n.Name, r.Name))
+		}
+		return status, true
+	}
+	j.fault("RootUnusable", "root %s/%s: %s", n.Name, r.Name, status.Problem)
+	return status, false
+}
+
+// use names the volumes on each root of a node. What a node does not tell is as it was.
+func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, perRoot int) {
+	if !reachable || seen.bricksErr != nil {
+		j.unknown = append(j.unknown, "node "+n.Name)
+		for _, r := range n.Roots {
+			key := n.Name + "/" + r.Name
+			if names, used := j.before.InUse[key]; used {
+				j.status.InUse[key] = names
+			}
+		}
+		return
+	}
+	byRoot := map[string][]string{}
+	for _, b := range seen.bricks {
+		byRoot[b.Ref.Root] = append(byRoot[b.Ref.Root], b.Ref.Volume)
+	}
+	for _, r := range n.Roots {
+		if names := byRoot[r.Name]; len(names) > 0 {
+			slices.Sort(names)
+			j.status.InUse[n.Name+"/"+r.Name] = some(names, perRoot)
+		}
+	}
+}
+
+// volumes counts those of the pool. While somebody does not tell, there are at
+// least as many as there were.
+func (j *judgement) volumes() {
+	plain := map[string]bool{}
+	for _, seen := range j.seen.nodes {
+		for _, b := range seen.bricks {
+			h, err := volume.ParseHandle(b.Mark.Handle)
+			if err == nil && h.Backend == volume.Plain && h.Pool == j.pool.Name {
+				plain[h.Name] = true
+			}
+		}
+	}
+	var before v1alpha1.VolumeCounts
+	if j.before.Volumes != nil {
+		before = *j.before.Volumes
+	}
+	counts := j.status.Volumes
+	counts.Plain, counts.LVM = int32(len(plain)), int32(len(j.seen.heketiVolumes))
+	names := append(slices.Sorted(maps.Keys(plain)), j.seen.heketiVolumes...)
+	if len(j.unknown) > 0 && counts.Plain < before.Plain {
+		counts.Plain, names = before.Plain, append(names, before.Names...)
+	}
+	if j.seen.heketiErr != nil {
+		j.unknown = append(j.unknown, "heketi")
+		counts.LVM, names = before.LVM, append(names, before.Names...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	counts.Names = names[:min(len(names), maxVolumeNames)]
+}
+
+func (j *judgement) heketi() {
+	if r := j.seen.heketi; r != nil {
+		j.status.HeketiCapacity = capacity(r.Total, r.Total-r.Free, r.Free)
+	}
+}
+
+func capacity(raw, committed, free volume.Size) *v1alpha1.Capacity {
+	return &v1alpha1.Capacity{Raw: mebibytes(raw), Committed: mebibytes(committed), Free: mebibytes(max(0, free))}
+}
+
+// mebibytes rounds down: bytes change all the time, and nobody reads them.
+func mebibytes(s volume.Size) resource.Quantity {
+	const mebibyte = 1 << 20
+	return *resource.NewQuantity(int64(s)/mebibyte*mebibyte, resource.BinarySI)
+}
+
+func rootsOf(p *v1alpha1.StoragePool) int {
+	n := 0
+	for i := range p.Spec.Nodes {
+		n += len(p.Spec.Nodes[i].Roots)
+	}
+	return n
+}
+
+// some joins the first few of the names.
+func some(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// short cuts what others said to a length that fits a status, on one line.
+func short(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + " ..."
+	}
+	return s
+}
