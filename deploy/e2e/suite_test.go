@@ -245,7 +245,7 @@ func (s suite) ginkgo(ctx context.Context, out *progress, class, focus, dir, dum
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.programs, "ginkgo"),
 		"--procs="+strconv.Itoa(*procs), "--no-color", "-v", "--timeout=6h", "--grace-period=1m",
-		"--focus="+regexp.QuoteMeta(driverMark)+".*"+focus, "--skip="+leftOut,
+		"--focus="+regexp.QuoteMeta(driverMark)+".*(?:"+focus+")", "--skip="+leftOut,
 		filepath.Join(s.programs, "e2e.test"), "--",
 		"--kubeconfig="+s.chart.Lab.Kubeconfig(), "--provider=skeleton", "--storage.testdriver="+definition,
 		"--report-dir="+dir, "--report-prefix="+class+"_", "--spec-dump="+dumpFile,
