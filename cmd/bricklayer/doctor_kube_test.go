@@ -1,0 +1,150 @@
+//go:build kube && lab
+
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bricklayer.csi/internal/doctor"
+	"bricklayer.csi/lab"
+)
+
+func kubeLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := lab.Current().EnsureKubernetes(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return lab.Current()
+}
+
+// On a healthy lab with Kubernetes the doctor says nothing, from afar and on each worker.
+func TestDoctorOnAHealthyCluster(t *testing.T) {
+	l := kubeLab(t)
+	// A worker that was booted this moment has not renewed its lease yet.
+	eventuallyQuiet(t, "--kubeconfig", l.Kubeconfig())
+	for _, w := range l.Workers() {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		out, _ := l.InWorker(ctx, w.Name, "sh", "-c", l.Program()+" doctor -o json; true")
+		cancel()
+		if said := parseDoctor(t, string(out)).said(); len(said) > 0 {
+			t.Errorf("false alarms on %s:\n%s", w.Name, strings.Join(said, "\n"))
+		}
+	}
+}
+
+// eventuallyQuiet waits until the doctor says nothing any more.
+func eventuallyQuiet(t *testing.T, args ...string) {
+	t.Helper()
+	for end := time.Now().Add(90 * time.Second); ; {
+		said := labDoctor(t, args...).said()
+		if len(said) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("false alarms:\n%s", strings.Join(said, "\n"))
+		}
+		<-time.After(time.Second)
+	}
+}
+
+// A controller-manager whose grace is shorter than the time between two signs of
+// life makes nodes flap. The doctor says so at once, and says nothing once the grace is right.
+func TestDoctorFindsFlappingNodes(t *testing.T) {
+	l := kubeLab(t)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
+	defer cancel()
+	args := managerArguments(t, l)
+	if err := l.KillControl(ctx, "kube-controller-manager"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := l.StartControl(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	hasty := exec.Command(args[0], append(args[1:], "--node-monitor-grace-period=4s", "--node-monitor-period=1s")...)
+	if err := hasty.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { hasty.Wait(); close(ended) }()
+	stop := func() { hasty.Process.Kill(); <-ended }
+	defer stop()
+
+	worker := l.Workers()[0].Name
+	flapped := func(d doctored) (finding *doctor.Finding) {
+		for _, r := range d.Results {
+			for i, f := range r.Findings {
+				if r.Check == "node-flapping" && f.Object == "node "+worker {
+					finding = &r.Findings[i]
+				}
+			}
+		}
+		return finding
+	}
+	events := func(f *doctor.Finding) bool {
+		return f != nil && strings.Contains(strings.Join(f.Evidence, "\n"), "NodeNotReady at ")
+	}
+	f := flapped(labDoctor(t, "--kubeconfig", l.Kubeconfig()))
+	for end := time.Now().Add(2 * time.Minute); !events(f); f = flapped(labDoctor(t, "--kubeconfig", l.Kubeconfig(), "--check", "node-flapping")) {
+		if time.Now().After(end) {
+			t.Fatalf("no node flaps: %+v", f)
+		}
+		<-time.After(time.Second)
+	}
+	if f.Severity != doctor.Error || !strings.Contains(f.Problem, "taken for lost after 4s") {
+		t.Errorf("found %+v", f)
+	}
+	t.Logf("%s: %s\n%s", f.Object, f.Problem, strings.Join(f.Evidence, "\n"))
+
+	stop()
+	if err := l.StartControl(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// The events of the last hour are true still; they go with the cluster's memory of them.
+	for _, ns := range []string{"default"} {
+		if _, err := l.Kubectl(ctx, "-n", ns, "delete", "events", "--all"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventuallyQuiet(t, "--kubeconfig", l.Kubeconfig())
+}
+
+// managerArguments is how the lab started its controller-manager.
+func managerArguments(t *testing.T, l *lab.Lab) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+		if strings.Contains(string(text), "kube-controller-manager") && strings.Contains(string(text), filepath.Dir(l.Kubeconfig())+"/") {
+			exe, err := os.Readlink(filepath.Dir(file) + "/exe")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if args[0] == exe || filepath.Base(args[0]) == filepath.Base(exe) {
+				args = args[1:]
+			}
+			return append([]string{exe}, args...)
+		}
+	}
+	t.Fatalf("no controller-manager of this lab runs; looked at %s processes", strconv.Itoa(len(all)))
+	return nil
+}
