@@ -10,7 +10,6 @@ import (
 
 	"bricklayer.csi/csi"
 	"bricklayer.csi/internal/lifecycle"
-	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/provisioner"
 )
 
@@ -34,6 +33,7 @@ func (o *pluginOptions) Validate() error { return o.log.Validate() }
 type controllerOptions struct {
 	plugin  pluginOptions
 	pools   poolsOptions
+	source  sourceOptions
 	kube    kubeOptions
 	metrics string
 }
@@ -42,6 +42,7 @@ type controllerOptions struct {
 func (o *controllerOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	o.plugin.AddFlags(fs)
 	o.pools.AddFlags(fs, env)
+	o.source.AddFlags(fs)
 	o.kube.AddFlags(fs)
 	fs.StringVar(&o.metrics, "metrics-address", "", "serve /metrics, /healthz and /readyz over HTTP on this address, such as :8080; nothing is served where it is left out")
 }
@@ -55,6 +56,9 @@ func (o *controllerOptions) Validate() error {
 		return usagef("--endpoint is empty, and neither --kubernetes nor --kubeconfig is given: there would be nothing to do")
 	}
 	if err := o.kube.Validate(); err != nil {
+		return err
+	}
+	if err := o.source.Validate(&o.kube); err != nil {
 		return err
 	}
 	return o.pools.Validate()
@@ -71,7 +75,9 @@ of the driver's StorageClasses become PersistentVolumes without a sidecar. An
 empty --endpoint leaves the socket out.
 
 Pools are read from --pools and read again when the files change; a change for
-the worse is logged and leaves the pools as they were. Several controllers may
+the worse is logged and leaves the pools as they were. With --pools-from=api they
+are StoragePool objects of the Kubernetes cluster instead, and the controller
+that holds the lease tells in their status how they are. Several controllers may
 run at once: all serve CSI, the one that holds the lease provisions.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -91,7 +97,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := pool.Open(o.pools.pools, log)
+	source, objects, err := o.open(ctx, env, log)
 	if err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 		pools.secrets = provisioner.Secrets{Client: client}
 	}
 	defer pools.close()
-	defer watcher.Subscribe(pools.set)()
+	defer source.Subscribe(pools.set)()
 
 	telemetry := newTelemetry()
 	volumes := measured{lifecycle.New(pools, log), telemetry}
@@ -110,14 +116,18 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	}
 	log.InfoContext(ctx, "controller starts", "version", version, "endpoint", o.plugin.endpoint, "kubernetes", client != nil, "pools", pools.Names())
 	running, ctx := errgroup.WithContext(ctx)
-	running.Go(func() error { return watcher.Run(ctx) })
+	running.Go(func() error { return source.Run(ctx) })
 	running.Go(func() error { return pools.upkeep(ctx) })
 	if server != nil {
 		running.Go(func() error { return server.Serve(ctx) })
 	}
 	if client != nil {
+		var beside []func(context.Context)
+		if objects != nil {
+			beside = append(beside, func(ctx context.Context) { objects.look(ctx, client, pools, log) })
+		}
 		running.Go(func() error {
-			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, telemetry.registry, log)
+			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, telemetry.registry, log, beside...)
 		})
 	}
 	if o.metrics != "" {

@@ -77,6 +77,17 @@ func (o *kubeOptions) client(env environment) (kubernetes.Interface, error) {
 	if env.kubernetes != nil {
 		return env.kubernetes, nil
 	}
+	config, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	return kubernetes.NewForConfig(config)
+}
+
+// config returns how the API server is reached.
+func (o *kubeOptions) config() (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
 	if o.kubeconfig != "" {
 		config, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig)
@@ -89,16 +100,15 @@ func (o *kubeOptions) client(env environment) (kubernetes.Interface, error) {
 	}
 	config.UserAgent = "bricklayer/" + version
 	config.QPS, config.Burst = apiQPS, apiBurst
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	return kubernetes.NewForConfig(config)
+	return config, nil
 }
 
 // libraryLog sends what Kubernetes' libraries log to ours; they have one logger a process.
 var libraryLog sync.Once
 
-// provision runs the provisioner while this controller leads, until ctx ends.
-func (o *kubeOptions) provision(ctx context.Context, env environment, client kubernetes.Interface, driver string, volumes provisioner.Volumes, registry prometheus.Registerer, log *slog.Logger) error {
+// provision runs the provisioner while this controller leads, and what else is
+// for one controller alone, until ctx ends.
+func (o *kubeOptions) provision(ctx context.Context, env environment, client kubernetes.Interface, driver string, volumes provisioner.Volumes, registry prometheus.Registerer, log *slog.Logger, beside ...func(context.Context)) error {
 	libraryLog.Do(func() { klog.SetSlogLogger(slog.New(provisioner.Quiet{Handler: log.Handler()})) })
 	options := provisioner.Options{
 		Client: client, Volumes: withVolumeID{volumes}, Driver: driver,
@@ -111,8 +121,9 @@ func (o *kubeOptions) provision(ctx context.Context, env environment, client kub
 	if err != nil {
 		return err
 	}
+	work := together(append(beside, p.Run))
 	if !o.leaderElection {
-		p.Run(ctx)
+		work(ctx)
 		return nil
 	}
 	host, err := os.Hostname()
@@ -126,7 +137,18 @@ func (o *kubeOptions) provision(ctx context.Context, env environment, client kub
 	if lease.Name == "" {
 		lease.Name = driver
 	}
-	return lease.Lead(ctx, p.Run)
+	return lease.Lead(ctx, work)
+}
+
+// together runs all of it at once and returns when all have returned.
+func together(all []func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		var running sync.WaitGroup
+		for _, run := range all {
+			running.Go(func() { run(ctx) })
+		}
+		running.Wait()
+	}
 }
 
 // namespaceFile tells a pod its namespace.

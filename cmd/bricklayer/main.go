@@ -15,6 +15,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"bricklayer.csi/api/client/versioned"
 	"bricklayer.csi/internal/doctor/host"
 )
 
@@ -31,6 +32,8 @@ type environment struct {
 	dial func(o *poolsOptions, pool string) (agents, error)
 	// kubernetes is the API server to use, in tests; nil for the one that flags name.
 	kubernetes kubernetes.Interface
+	// storagePools is the same for StoragePool objects.
+	storagePools versioned.Interface
 	// host is the machine that doctor looks at, in tests; nil for the one that this runs on.
 	host *host.Host
 }

@@ -29,6 +29,9 @@ func TestEveryPackageSaysWhatItOwns(t *testing.T) {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
+		if strings.HasPrefix(path, "api/client/") {
+			return nil // generated
+		}
 		text, err := fs.ReadFile(root, path)
 		if err != nil {
 			return err

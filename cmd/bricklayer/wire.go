@@ -157,8 +157,11 @@ func (p *pools) buildHeketi(s *servedPool) (*heketi.Backend, error) {
 		ClusterIDs: at.ClusterIDs, MaxInFlight: at.MaxInFlight, ClientNetworks: s.resource.Spec.ClientNetworks,
 		Secrets: p.secrets,
 	}
-	if at.KeyFile != "" {
+	switch {
+	case at.KeyFile != "":
 		config.Key = heketi.FileKey(at.KeyFile)
+	case at.KeySecret != nil:
+		config.Key = secretKey{secrets: p.secrets, at: *at.KeySecret}
 	}
 	if s.plain != nil {
 		var nodes heketi.AnyOf
@@ -206,9 +209,9 @@ func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, e
 	}
 	switch {
 	case name == volume.Plain && s.plain != nil:
-		return s.plain, nil
+		return s.offered(s.plain), nil
 	case name == volume.Heketi && s.heketi != nil:
-		return s.heketi, nil
+		return s.offered(s.heketi), nil
 	case name == volume.Plain && s.err != nil:
 		// Not Precondition, which says that a pool has no such backend at all.
 		return nil, &volume.Error{Kind: volume.Unavailable, Op: "reach agents", On: "pool " + pool, Err: s.err}

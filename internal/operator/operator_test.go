@@ -346,7 +346,7 @@ func TestStatusIsWrittenWhenItChanges(t *testing.T) {
 		pass(15 * time.Second)
 		p = r.get(t)
 		degraded := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionDegraded)
-		if degraded == nil || degraded.Status != metav1.ConditionTrue || time.Since(degraded.LastTransitionTime.Time) > 15*time.Second {
+		if degraded == nil || degraded.Status != metav1.ConditionTrue || time.Since(degraded.LastTransitionTime.Time) > 16*time.Second {
 			t.Errorf("a node is off: %+v", degraded)
 		}
 		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
