@@ -105,6 +105,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	if client != nil {
 		pools.secrets = provisioner.Secrets{Client: client}
 	}
+	pools.mayBeNone = objects != nil
 	defer pools.close()
 	defer source.Subscribe(pools.set)()
 

@@ -53,6 +53,8 @@ type pools struct {
 	log  *slog.Logger
 	// secrets reads the Secrets that classes name; nil where there is no Kubernetes.
 	secrets heketi.Secrets
+	// mayBeNone is true where pools may come later: having none is being ready.
+	mayBeNone bool
 	// changed wakes upkeep.
 	changed chan struct{}
 
@@ -241,7 +243,7 @@ func (p *pools) snapshot() map[string]servedPool {
 // ready returns nil where at least one agent of each pool answers.
 func (p *pools) ready(ctx context.Context) error {
 	served := p.snapshot()
-	if len(served) == 0 {
+	if len(served) == 0 && !p.mayBeNone {
 		return errors.New("no pool is configured")
 	}
 	answers := make(chan error, len(served))
