@@ -76,7 +76,8 @@ test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods
 	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \
-	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab
+	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
+	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1
 
 # Beyond what test-k8s needs, Kubernetes' end-to-end tests are built once, for some
 # five minutes. E2E_FLAGS=-short runs one spec of each kind.
@@ -115,7 +116,7 @@ fix: ## Mend what the linters can mend by themselves
 	$(TOOL) golangci-lint run --fix ./...
 
 .PHONY: generate
-generate: ## Write generated files anew: protobuf code (needs protoc), docs/reference
+generate: ## Write generated files anew: clients, protobuf code (needs protoc), docs/reference
 	$(GO) generate ./...
 
 .PHONY: verify
