@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,7 +139,8 @@ func openHost(env environment, root string) (*host.Host, error) {
 // results runs all checks that have an object.
 func (r *doctorRun) results(ctx context.Context) []doctor.Result {
 	limits := doctor.Limits{Check: r.timeout, Answer: doctor.DefaultLimits.Answer}
-	local, site := make(chan []doctor.Result, 1), make(chan []doctor.Result, 1)
+	local, site, nodes := make(chan []doctor.Result, 1), make(chan []doctor.Result, 1), make(chan []doctor.Result, 1)
+	go func() { nodes <- r.doctorOptions.site.lookAtNodes(ctx, r.site, r.only) }()
 	go func() {
 		var found []doctor.Result
 		if r.host {
@@ -153,7 +155,7 @@ func (r *doctorRun) results(ctx context.Context) []doctor.Result {
 		}
 		site <- found
 	}()
-	return append(<-local, <-site...)
+	return slices.Concat(<-local, <-site, <-nodes)
 }
 
 // look runs the checks, shows what they found, and mends it if that is asked for.

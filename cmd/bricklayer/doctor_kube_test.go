@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,6 +39,35 @@ func TestDoctorOnAHealthyCluster(t *testing.T) {
 		if said := parseDoctor(t, string(out)).said(); len(said) > 0 {
 			t.Errorf("false alarms on %s:\n%s", w.Name, strings.Join(said, "\n"))
 		}
+	}
+}
+
+// A machine is looked at from afar by a pod: the same is said, for each node, and no pod is left.
+func TestDoctorByPods(t *testing.T) {
+	l := kubeLab(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	const name = "bricklayer.lab/doctor:1"
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	image := lab.Image{Names: []string{name}, Files: []lab.ImageFile{{Path: "/usr/local/bin/bricklayer", Source: l.Program(), Mode: 0o755}}}
+	if err := lab.MakeImage(archive, image); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.LoadImage(ctx, archive); err != nil {
+		t.Fatal(err)
+	}
+	d := labDoctor(t, "--kubeconfig", l.Kubeconfig(), "--image", name)
+	if said := d.said(); len(said) > 0 {
+		t.Errorf("false alarms:\n%s", strings.Join(said, "\n"))
+	}
+	for _, w := range l.Workers() {
+		if !slices.ContainsFunc(d.Results, func(r doctor.Result) bool { return r.Target == w.Name && r.Check == "bridge-netfilter" }) {
+			t.Errorf("nothing is said of %s", w.Name)
+		}
+	}
+	out, err := l.Kubectl(ctx, "get", "pods", "-A", "-o", "name", "-l", "app.kubernetes.io/component=doctor")
+	if err != nil || strings.TrimSpace(string(out)) != "" {
+		t.Errorf("pods are left: %s (%v)", out, err)
 	}
 }
 

@@ -105,8 +105,17 @@ func TestDoctorOutputs(t *testing.T) {
 func TestDoctorRefuses(t *testing.T) {
 	m := torn(t)
 	for _, args := range [][]string{
-		{"-o", "yaml"}, {"--check", "no-such"}, {"explain", "no-such"}, {"explain"}, {"--yes"}, {"--timeout", "0s"},
-		{"--grafana", "grafana"}, {"--grafana", "https://u:p@g"}, {"undo", "a", "b"}, {"mend"}, {"--kubeconfig", "/no/such/file"},
+		{"-o", "yaml"},
+		{"--check", "no-such"},
+		{"explain", "no-such"},
+		{"explain"},
+		{"--yes"},
+		{"--timeout", "0s"},
+		{"--grafana", "grafana"},
+		{"--grafana", "https://u:p@g"},
+		{"undo", "a", "b"},
+		{"mend"},
+		{"--kubeconfig", "/no/such/file"},
 	} {
 		if _, errs, code := doctorOn(t, m, "", args...); code != exitUsage || errs == "" {
 			t.Errorf("%v: exit code %d, %q", args, code, errs)

@@ -24,7 +24,7 @@ func (r *doctorRun) mend(ctx context.Context, results []doctor.Result) (mended i
 	answers := bufio.NewReader(r.env.in)
 	asked := map[string]bool{}
 	for {
-		check, f, found := nextFix(results, asked)
+		check, f, found := r.nextFix(results, asked)
 		if !found {
 			if len(asked) == 0 {
 				fmt.Fprintln(r.env.err, "--fix: nothing that was found can be ended from here")
@@ -69,11 +69,15 @@ func (r *doctorRun) reread() {
 	}
 }
 
-func nextFix(results []doctor.Result, asked map[string]bool) (check string, f doctor.Finding, found bool) {
-	for _, r := range results {
-		for _, f := range r.Findings {
-			if len(f.Fix) > 0 && !asked[r.Check+" "+f.Object] {
-				return r.Check, f, true
+// nextFix leaves out what was found on other machines: it is mended there.
+func (r *doctorRun) nextFix(results []doctor.Result, asked map[string]bool) (check string, f doctor.Finding, found bool) {
+	for _, result := range results {
+		if result.Target != r.local.Name && result.Target != doctor.TargetCluster {
+			continue
+		}
+		for _, f := range result.Findings {
+			if len(f.Fix) > 0 && !asked[result.Check+" "+f.Object] {
+				return result.Check, f, true
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/doctor"
 	"bricklayer.csi/internal/doctor/host"
+	"bricklayer.csi/internal/doctor/pods"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
 )
@@ -30,11 +32,15 @@ type doctorSiteOptions struct {
 	dashboards []string
 	grafana    string
 	token      string
+	image      string
+	namespace  string
 }
 
 // AddFlags adds the flags.
 func (o *doctorSiteOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "look at the Kubernetes cluster of this kubeconfig file, too")
+	fs.StringVar(&o.image, "image", "", "with --kubeconfig: look at each node, too, by a short-lived privileged pod of this image of Bricklayer's")
+	fs.StringVar(&o.namespace, "namespace", "default", "with --image: the namespace of those pods")
 	fs.StringVar(&o.pools.pools, "pools", env.getenv("BRICKLAYER_POOLS"),
 		"ask the agents of these pools, too: a StoragePool file, or a directory of them (environment: BRICKLAYER_POOLS)")
 	fs.StringVar(&o.pools.certs, "certs", env.orElse("BRICKLAYER_CERTS", "/etc/bricklayer/certs"),
@@ -46,6 +52,9 @@ func (o *doctorSiteOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 
 // Validate checks the flags.
 func (o *doctorSiteOptions) Validate() error {
+	if o.image != "" && o.kubeconfig == "" {
+		return usagef("--image says nothing without --kubeconfig")
+	}
 	if o.grafana == "" {
 		return nil
 	}
@@ -85,6 +94,17 @@ func (o *doctorSiteOptions) open(env environment, local *host.Host) (*doctor.Sit
 		s = nil
 	}
 	return s, done, nil
+}
+
+// podPatience bounds the look at one node by a pod, the pod's start included.
+const podPatience = 25 * time.Second
+
+// lookAtNodes looks at each node of the cluster by a pod there, if that is asked for.
+func (o *doctorSiteOptions) lookAtNodes(ctx context.Context, s *doctor.Site, only []string) []doctor.Result {
+	if o.image == "" || s == nil || s.Kubernetes == nil {
+		return nil
+	}
+	return pods.Look(ctx, pods.Options{Client: s.Kubernetes, Namespace: o.namespace, Image: o.image, Checks: only, Limit: podPatience})
 }
 
 // apiPatience bounds one request to the API server, so that one that hangs is unknown.

@@ -23,8 +23,8 @@ type Limits struct {
 // DefaultLimits are for a cluster on one site.
 var DefaultLimits = Limits{Check: 12 * time.Second, Answer: 5 * time.Second}
 
-// targetCluster is the target of checks of a site.
-const targetCluster = "cluster"
+// TargetCluster is the target of checks of a site.
+const TargetCluster = "cluster"
 
 // OnHost runs the checks of one machine on it, all at once.
 func OnHost(ctx context.Context, checks []Check, h *host.Host, limits Limits) []Result {
@@ -49,7 +49,7 @@ func OnSite(ctx context.Context, checks []Check, s *Site, limits Limits) []Resul
 			run = append(run, func(ctx context.Context, r *Recorder) { c.Site(ctx, s, r) })
 		}
 	}
-	return all(ctx, ids, targetCluster, run, limits.Check)
+	return all(ctx, ids, TargetCluster, run, limits.Check)
 }
 
 func all(ctx context.Context, ids []string, target string, run []func(context.Context, *Recorder), limit time.Duration) []Result {

@@ -103,8 +103,7 @@ func containerdFile(h *host.Host) (file string, installed, used bool, err error)
 func parseTOML(text []byte) (map[string]any, error) {
 	config := map[string]any{}
 	err := toml.Unmarshal(text, &config)
-	var bad *toml.DecodeError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := bad.Position()
 		return nil, fmt.Errorf("line %d, column %d: %w", line, column, err)
 	}

@@ -216,7 +216,7 @@ func cgroupMemory(h *host.Host, p host.Process) (limit, used int64, file string,
 		if len(f) != 3 {
 			continue
 		}
-		dir, limitFile, usedFile := "", "", ""
+		var dir, limitFile, usedFile string
 		switch f[1] {
 		case "":
 			dir, limitFile, usedFile = "/sys/fs/cgroup"+f[2], "memory.max", "memory.current"

@@ -33,7 +33,7 @@ const (
 func TestPart(t *testing.T) {
 	switch *part {
 	case "serve":
-		l, err := net.Listen("tcp", podAddress)
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", podAddress)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,13 +52,12 @@ func TestPart(t *testing.T) {
 	}
 }
 
-func command(t *testing.T, argv ...string) string {
+func command(t *testing.T, argv ...string) {
 	t.Helper()
-	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), argv[0], argv[1:]...).CombinedOutput() // cleanups call it too
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
 	}
-	return string(out)
 }
 
 func TestBridgeNetfilterWithARealKernel(t *testing.T) {
@@ -102,13 +101,13 @@ func TestBridgeNetfilterWithARealKernel(t *testing.T) {
 	exe("iptables", "-t", "nat", "-A", "PREROUTING", "-j", "KUBE-SERVICES")
 	exe("iptables", "-t", "nat", "-A", "KUBE-SERVICES", "-d", "10.96.0.10", "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", podAddress)
 
-	server := exec.Command("ip", "netns", "exec", serving, os.Args[0], "-test.run", "^TestPart$", "-part", "serve")
+	server := exec.CommandContext(t.Context(), "ip", "netns", "exec", serving, os.Args[0], "-test.run", "^TestPart$", "-part", "serve")
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	t.Cleanup(func() { _, _ = server.Process.Kill(), server.Wait() })
 	var out bytes.Buffer
-	inside := exec.Command("ip", "netns", "exec", host, os.Args[0], "-test.run", "^TestPart$", "-test.v", "-part", "machine", "-net", name)
+	inside := exec.CommandContext(t.Context(), "ip", "netns", "exec", host, os.Args[0], "-test.run", "^TestPart$", "-test.v", "-part", "machine", "-net", name)
 	inside.Stdout, inside.Stderr = &out, &out
 	if err := inside.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())

@@ -142,14 +142,15 @@ func TestStorageNodes(t *testing.T) {
 // now is when the nodes of these tests were last heard of.
 var now = time.Now()
 
-func worker(name string, ready core.ConditionStatus) *core.Node {
+func worker(ready core.ConditionStatus) *core.Node {
 	return &core.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: metav1.ObjectMeta{Name: "w1"},
 		Status:     core.NodeStatus{Conditions: []core.NodeCondition{{Type: core.NodeReady, Status: ready, LastTransitionTime: metav1.NewTime(now)}}},
 	}
 }
 
-func lease(name string, seconds int32, ahead time.Duration) *coordination.Lease {
+func lease(name string, ahead time.Duration) *coordination.Lease {
+	seconds := int32(40)
 	renewed, noted := metav1.NewMicroTime(now.Add(ahead)), metav1.NewTime(now.Truncate(time.Second))
 	return &coordination.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: core.NamespaceNodeLease, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet", Time: &noted}}},
@@ -183,7 +184,7 @@ func cluster(t *testing.T, objects ...runtime.Object) *doctor.Site {
 }
 
 func TestHealthyCluster(t *testing.T) {
-	sound(t, cluster(t, worker("w1", core.ConditionTrue), lease("w1", 40, 0), manager("--leader-elect=true"), notReady("w1", 1, time.Minute), notReady("w1", 9, 2*time.Hour)))
+	sound(t, cluster(t, worker(core.ConditionTrue), lease("w1", 0), manager("--leader-elect=true"), notReady("w1", 1, time.Minute), notReady("w1", 9, 2*time.Hour)))
 }
 
 func TestFlapping(t *testing.T) {
@@ -193,19 +194,19 @@ func TestFlapping(t *testing.T) {
 		problem  string
 	}{
 		"grace of one renewal": {
-			[]runtime.Object{worker("w1", core.ConditionTrue), lease("w1", 40, 0), manager("--node-monitor-grace-period=6s")},
+			[]runtime.Object{worker(core.ConditionTrue), lease("w1", 0), manager("--node-monitor-grace-period=6s")},
 			doctor.Error, "taken for lost after 6s without news, and sends news every 10s",
 		},
 		"grace of two renewals": {
-			[]runtime.Object{worker("w1", core.ConditionTrue), lease("w1", 40, 0), manager("--node-monitor-grace-period", "25s")},
+			[]runtime.Object{worker(core.ConditionTrue), lease("w1", 0), manager("--node-monitor-grace-period", "25s")},
 			doctor.Warning, "taken for lost after 25s",
 		},
 		"events": {
-			[]runtime.Object{worker("w1", core.ConditionTrue), lease("w1", 40, 0), manager(), notReady("w1", 3, time.Minute)},
+			[]runtime.Object{worker(core.ConditionTrue), lease("w1", 0), manager(), notReady("w1", 3, time.Minute)},
 			doctor.Error, "NotReady 3 times",
 		},
 		"not ready": {
-			[]runtime.Object{worker("w1", core.ConditionUnknown), lease("w1", 40, 0), manager()},
+			[]runtime.Object{worker(core.ConditionUnknown), lease("w1", 0), manager()},
 			doctor.Error, "it is not Ready",
 		},
 	} {
@@ -216,13 +217,13 @@ func TestFlapping(t *testing.T) {
 			}
 		})
 	}
-	quiet(t, lookSite(t, nodeFlapping, cluster(t, worker("w1", core.ConditionTrue), lease("w1", 40, 0))), doctor.StatusUnknown)
+	quiet(t, lookSite(t, nodeFlapping, cluster(t, worker(core.ConditionTrue), lease("w1", 0))), doctor.StatusUnknown)
 }
 
 // A controller-manager outside of the cluster is read where it runs, and only that
 // of this very cluster.
 func TestGraceOfAProcess(t *testing.T) {
-	s := cluster(t, worker("w1", core.ConditionTrue), lease("w1", 40, 0))
+	s := cluster(t, worker(core.ConditionTrue), lease("w1", 0))
 	m := hosttest.New(t)
 	s.Local = m.Host
 	m.Process(50, "/usr/bin/all-in-one", "kube-controller-manager", "--kubeconfig=/etc/kcm.conf", "--node-monitor-grace-period=4s")
@@ -258,7 +259,7 @@ func TestGraceOnTheHost(t *testing.T) {
 
 func TestClockOfAWorker(t *testing.T) {
 	now = time.Now()
-	s := cluster(t, worker("w1", core.ConditionTrue), lease("w1", 40, 0), lease("w2", 40, -30*time.Second), lease("w3", 40, 0), manager())
+	s := cluster(t, worker(core.ConditionTrue), lease("w1", 0), lease("w2", -30*time.Second), lease("w3", 0), manager())
 	if f := only(t, lookSite(t, clockSkew, s)); f.Object != "worker w2" || f.Severity != doctor.Error {
 		t.Errorf("found %+v", f)
 	}

@@ -109,8 +109,11 @@ func TestOldDashboard(t *testing.T) {
 	// The corrected copy differs in the patterns only, byte for byte.
 	mended := old
 	for _, r := range [][2]string{
-		{`$app-[0-9]+-.*`, `$app-[a-z0-9]+-.*`}, {`^(.*-[0-9]+-[a-z0-9]{5})$`, `^(.*-[a-z0-9]+-[a-z0-9]{5})$`},
-		{`^web-[0-9]+-`, `^web-[a-z0-9]+-`}, {`(.*)-\\\\d+-[^-]+`, `(.*)-[a-z0-9]+-[^-]+`}, {`^api-\\d+-`, `^api-[a-z0-9]+-`},
+		{`$app-[0-9]+-.*`, `$app-[a-z0-9]+-.*`},
+		{`^(.*-[0-9]+-[a-z0-9]{5})$`, `^(.*-[a-z0-9]+-[a-z0-9]{5})$`},
+		{`^web-[0-9]+-`, `^web-[a-z0-9]+-`},
+		{`(.*)-\\\\d+-[^-]+`, `(.*)-[a-z0-9]+-[^-]+`},
+		{`^api-\\d+-`, `^api-[a-z0-9]+-`},
 	} {
 		mended = strings.ReplaceAll(mended, r[0], r[1])
 	}

@@ -58,7 +58,7 @@ func startPrometheus(t *testing.T, program, address string) func(string) []any {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +73,17 @@ func startPrometheus(t *testing.T, program, address string) func(string) []any {
 	}
 	t.Cleanup(func() {
 		cancel()
-		cmd.Wait()
+		_ = cmd.Wait() // it was killed
 		if t.Failed() {
 			t.Log(out.String())
 		}
 	})
 	return func(query string) []any {
-		answer, err := http.Get("http://" + listen + "/api/v1/query?query=" + url.QueryEscape(query))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listen+"/api/v1/query?query="+url.QueryEscape(query), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return nil
 		}

@@ -224,8 +224,7 @@ func (h *Host) error(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: p.Op, Path: path, Err: p.Err}
 	}
 	return fmt.Errorf("%s: %w", path, err)

@@ -126,8 +126,8 @@ func same(a, b *string) bool {
 // owner and mode. A symbolic link stays one: what it points to is replaced.
 func (h *Host) WriteFile(path string, text []byte, mode fs.FileMode) error {
 	target := h.path(path)
-	if real, err := filepath.EvalSymlinks(target); err == nil {
-		target = real
+	if pointed, err := filepath.EvalSymlinks(target); err == nil {
+		target = pointed
 	}
 	dir := filepath.Dir(target)
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // directories of configuration are for all to read

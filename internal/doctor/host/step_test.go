@@ -16,15 +16,13 @@ import (
 	"bricklayer.csi/internal/doctor/hosttest"
 )
 
-func text(s string) *string { return &s }
-
 func TestWriteAndUndo(t *testing.T) {
 	m := hosttest.New(t)
 	m.Write("/etc/a", "old\n")
 	if err := os.Chmod(filepath.Join(m.Root, "etc/a"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	change := host.Step{Write: &host.Write{Path: "/etc/a", Old: text("old\n"), New: "new\n", Mode: 0o600}}
+	change := host.Step{Write: &host.Write{Path: "/etc/a", Old: new("old\n"), New: "new\n", Mode: 0o600}}
 	fresh := host.Step{Write: &host.Write{Path: "/etc/d/b", New: "b\n", Mode: 0o644}}
 	for range 2 { // a step that was taken is not an error
 		for _, s := range []host.Step{change, fresh} {
@@ -115,7 +113,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	m.Write("/etc/docker/daemon.json", old)
 	seen := map[bool]int{}
 	for range 30 {
-		cmd := exec.Command(os.Args[0], "-test.run", "^TestRewriteForever$", "-rewrite", m.Root)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestRewriteForever$", "-rewrite", m.Root)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -129,8 +127,10 @@ func TestKilledInTheMiddle(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
-		os.Remove(filepath.Join(m.Root, "started"))
+		_ = cmd.Wait() // it was killed
+		if err := os.Remove(filepath.Join(m.Root, "started")); err != nil {
+			t.Fatal(err)
+		}
 		switch now := m.Read("/etc/docker/daemon.json"); now {
 		case old, fresh:
 			seen[now == old]++
