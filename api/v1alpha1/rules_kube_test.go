@@ -29,7 +29,7 @@ import (
 const files = "../../deploy/helm/bricklayer/files"
 
 // serve returns a client of an API server that knows the resource.
-func serve(t *testing.T) (*apiserver.Server, dynamic.NamespaceableResourceInterface) {
+func serve(t *testing.T) dynamic.NamespaceableResourceInterface {
 	t.Helper()
 	s, err := apiserver.Start(t.Context(), t.TempDir(), os.Stderr)
 	if err != nil {
@@ -46,7 +46,7 @@ func serve(t *testing.T) (*apiserver.Server, dynamic.NamespaceableResourceInterf
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, client.Resource(v1alpha1.SchemeGroupVersion.WithResource("storagepools"))
+	return client.Resource(v1alpha1.SchemeGroupVersion.WithResource("storagepools"))
 }
 
 const soundPool = `
@@ -77,8 +77,8 @@ func object(t *testing.T, changes ...any) *unstructured.Unstructured {
 	if err := yaml.Unmarshal([]byte(soundPool), &u.Object); err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(changes); i += 2 {
-		u.Object = change(t, u.Object, strings.Split(changes[i].(string), "."), changes[i+1]).(map[string]any)
+	for pair := range slices.Chunk(changes, 2) {
+		u.Object = change(t, u.Object, strings.Split(pair[0].(string), "."), pair[1]).(map[string]any)
 	}
 	return u
 }
@@ -243,7 +243,7 @@ var good = []struct {
 
 // What the API server refuses a file of pools refuses too, and the other way round.
 func TestRulesAndFilesAgree(t *testing.T) {
-	_, pools := serve(t)
+	pools := serve(t)
 	options := metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict, DryRun: []string{metav1.DryRunAll}}
 	for _, test := range good {
 		t.Run(test.name, func(t *testing.T) {
@@ -294,7 +294,7 @@ func TestRulesAndFilesAgree(t *testing.T) {
 
 // What carries volumes cannot be taken out of a pool, and the names are told.
 func TestWhatIsInUseCannotGo(t *testing.T) {
-	_, pools := serve(t)
+	pools := serve(t)
 	u, err := pools.Create(t.Context(), object(t), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +350,7 @@ func TestWhatIsInUseCannotGo(t *testing.T) {
 
 // A pool of the largest size can be changed, and what is in use is found in it.
 func TestLargePoolInUse(t *testing.T) {
-	_, pools := serve(t)
+	pools := serve(t)
 	nodes := many(500, func(i int) any {
 		n := node("n"+strconv.Itoa(i), "storage-"+strconv.Itoa(i)+".example.org")
 		n["roots"] = many(4, func(i int) any {

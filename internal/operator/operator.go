@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ const (
 	DefaultCapacityPeriod = 30 * time.Second
 	// firstRetry and lastRetry bound the pauses after a failure.
 	firstRetry, lastRetry = 500 * time.Millisecond, 30 * time.Second
-	// workers is how many pools are looked at at once.
+	// workers is how many pools are looked after at once.
 	workers = 4
 	// fieldManager owns the status in the eyes of server-side apply.
 	fieldManager = "bricklayer"
@@ -194,10 +195,8 @@ func invalid(p *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, faults 
 
 // hold puts the finalizer on a pool that has none.
 func (o *Operator) hold(ctx context.Context, found *v1alpha1.StoragePool) error {
-	for _, f := range found.Finalizers {
-		if f == v1alpha1.Finalizer {
-			return nil
-		}
+	if slices.Contains(found.Finalizers, v1alpha1.Finalizer) {
+		return nil
 	}
 	changed := found.DeepCopy()
 	changed.Finalizers = append(changed.Finalizers, v1alpha1.Finalizer)
@@ -223,12 +222,7 @@ func (o *Operator) release(ctx context.Context, found *v1alpha1.StoragePool, j *
 		why = "a volume that was being made could still come"
 	default:
 		changed := found.DeepCopy()
-		changed.Finalizers = nil
-		for _, f := range found.Finalizers {
-			if f != v1alpha1.Finalizer {
-				changed.Finalizers = append(changed.Finalizers, f)
-			}
-		}
+		changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == v1alpha1.Finalizer })
 		if len(changed.Finalizers) == len(found.Finalizers) {
 			return true, nil // somebody else's keeps it
 		}

@@ -43,7 +43,7 @@ type Server struct {
 	dir, program string
 	url, token   string
 	running      []*exec.Cmd
-	ended        chan error
+	ended        chan string // one message a program that ended
 }
 
 // Start starts an API server that keeps its files in dir, which must be empty and
@@ -60,7 +60,7 @@ func Start(ctx context.Context, dir string, w io.Writer) (*Server, error) {
 	}
 	s := &Server{
 		dir: dir, program: filepath.Join(programs, "kubernetes"),
-		url: "https://127.0.0.1:" + ports[2], token: rand.Text(), ended: make(chan error, 2),
+		url: "https://127.0.0.1:" + ports[2], token: rand.Text(), ended: make(chan string, 2),
 	}
 	if err := s.writeFiles(); err != nil {
 		return nil, err
@@ -123,11 +123,9 @@ func (s *Server) run(name string, args ...string) error {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	s.running = append(s.running, cmd)
-	go func() { s.ended <- fmt.Errorf("%s ended: %w", name, errors.Join(errEnded, cmd.Wait())) }()
+	go func() { s.ended <- fmt.Sprintf("%s ended (%v); its log is %s", name, cmd.Wait(), out.Name()) }()
 	return nil
 }
-
-var errEnded = errors.New("it is not to end by itself; see its log")
 
 // await waits until the API answers.
 func (s *Server) await(ctx context.Context) error {
@@ -138,9 +136,9 @@ func (s *Server) await(ctx context.Context) error {
 	last := errors.New("it was not asked yet")
 	for {
 		select {
-		case err := <-s.ended:
-			s.ended <- err // for Stop
-			return fmt.Errorf("start an API server in %s: %w", s.dir, err)
+		case how := <-s.ended:
+			s.ended <- how // for Stop
+			return fmt.Errorf("start an API server in %s: %s", s.dir, how)
 		case <-ctx.Done():
 			return fmt.Errorf("start an API server in %s: %w", s.dir, errors.Join(ctx.Err(), last))
 		case <-tick.C:
