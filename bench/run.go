@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"bricklayer.csi/bench/fio"
@@ -278,8 +279,27 @@ func (r *runner) measure(ctx context.Context, t *opened, j fio.Job, run *Run) er
 		run.Load = loadOf(r.looked, before, after)
 	}
 	run.FIO = out
-	run.Figure, err = figure(j, out)
-	return err
+	if run.Figure, err = figure(j, out); err != nil {
+		return err
+	}
+	return r.settle(ctx, t, j, dir)
+}
+
+// settle has what a run wrote reach the disks, so that the next one does not wait
+// for it: buffered writes of a second can keep a slow disk busy for ten.
+func (r *runner) settle(ctx context.Context, t *opened, j fio.Job, dir string) error {
+	if j.Unit != fio.Files { // an fsync of each of many small files would take longer than the run
+		if _, err := t.place.Host.Run(ctx, "exec find "+host.Quote(dir)+" -type f -exec sync {} +\n"); err != nil {
+			return fmt.Errorf("settle %s: %w", dir, err)
+		}
+	}
+	errs := make([]error, len(r.plan.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range r.plan.Nodes {
+		wg.Go(func() { _, errs[i] = n.Run(ctx, "exec sync\n") })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // prepare sees that the target is still what it was, and drops caches.
