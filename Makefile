@@ -77,7 +77,7 @@ test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \
 	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
-	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1
+	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
 
 # Beyond what test-k8s needs, Kubernetes' end-to-end tests are built once, for some
 # five minutes. E2E_FLAGS=-short runs one spec of each kind.

@@ -104,7 +104,7 @@ func (s *Server) start(ports []string) error {
 	}
 	return s.run("kube-apiserver", "--etcd-servers="+client,
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2], "--cert-dir="+s.dir,
-		"--token-auth-file="+s.file("tokens"), "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
+		"--token-auth-file="+s.file("tokens"), "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
 		"--disable-admission-plugins=ServiceAccount", "--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+s.file("accounts.key"), "--service-account-signing-key-file="+s.file("accounts.key"))
 }
