@@ -90,7 +90,7 @@ Exit code 0: nothing was found. 6: warnings. 5: something is unknown. 1: errors.
 		if err := o.Validate(); err != nil {
 			return err
 		}
-		run, err := o.open(env)
+		run, err := o.open(cmd.Context(), env)
 		if err != nil {
 			return err
 		}
@@ -112,14 +112,14 @@ type doctorRun struct {
 	close  func()
 }
 
-func (o *doctorOptions) open(env environment) (*doctorRun, error) {
+func (o *doctorOptions) open(ctx context.Context, env environment) (*doctorRun, error) {
 	local, err := openHost(env, o.root)
 	if err != nil {
 		return nil, err
 	}
 	some, _ := doctor.Select(checks.All(), o.only)
 	run := &doctorRun{doctorOptions: o, env: env, checks: some, local: local}
-	run.site, run.close, err = o.site.open(env, local)
+	run.site, run.close, err = o.site.open(ctx, env, local)
 	return run, err
 }
 
@@ -214,8 +214,9 @@ func doctorVerdict(worst doctor.Status) error {
 		return &doctorError{exitLater, errors.New("something could not be looked at")}
 	case doctor.StatusWarning:
 		return &doctorError{exitWarnings, errors.New("it found warnings")}
+	default:
+		return nil
 	}
-	return nil
 }
 
 func newDoctorExplain() *cobra.Command {

@@ -79,6 +79,7 @@ func eventuallyQuiet(t *testing.T, args ...string) {
 		if len(said) == 0 {
 			return
 		}
+		t.Logf("not yet quiet:\n%s", strings.Join(said, "\n"))
 		if time.Now().After(end) {
 			t.Fatalf("false alarms:\n%s", strings.Join(said, "\n"))
 		}
@@ -103,13 +104,13 @@ func TestDoctorFindsFlappingNodes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	hasty := exec.Command(args[0], append(args[1:], "--node-monitor-grace-period=4s", "--node-monitor-period=1s")...)
+	hasty := exec.CommandContext(ctx, args[0], append(args[1:], "--node-monitor-grace-period=4s", "--node-monitor-period=1s")...)
 	if err := hasty.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { hasty.Wait(); close(ended) }()
-	stop := func() { hasty.Process.Kill(); <-ended }
+	go func() { _ = hasty.Wait(); close(ended) }() // it is killed
+	stop := func() { _ = hasty.Process.Kill(); <-ended } // it may have ended
 	defer stop()
 
 	worker := l.Workers()[0].Name

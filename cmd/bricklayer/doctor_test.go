@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -150,9 +151,9 @@ func TestDoctorOfGrafana(t *testing.T) {
 		case r.Header.Get("Authorization") != "Bearer secret":
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/api/search":
-			w.Write([]byte(`[{"uid": "u1", "title": "Pods"}]`))
+			fmt.Fprint(w, `[{"uid": "u1", "title": "Pods"}]`)
 		case r.URL.Path == "/api/dashboards/uid/u1":
-			w.Write([]byte(`{"meta": {}, "dashboard": ` + oldBoard + `}`))
+			fmt.Fprint(w, `{"meta": {}, "dashboard": `+oldBoard+`}`)
 		}
 	}))
 	defer server.Close()

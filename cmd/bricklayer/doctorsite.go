@@ -66,7 +66,7 @@ func (o *doctorSiteOptions) Validate() error {
 }
 
 // open reaches what was named; the site is nil where nothing was.
-func (o *doctorSiteOptions) open(env environment, local *host.Host) (*doctor.Site, func(), error) {
+func (o *doctorSiteOptions) open(ctx context.Context, env environment, local *host.Host) (*doctor.Site, func(), error) {
 	s := &doctor.Site{Local: local}
 	done := func() {}
 	if err := o.openCluster(env, s); err != nil {
@@ -76,7 +76,7 @@ func (o *doctorSiteOptions) open(env environment, local *host.Host) (*doctor.Sit
 		closers, err := o.openPools(env, s)
 		done = func() {
 			for _, c := range closers {
-				c.Close() //nolint:errcheck // the process ends
+				c.Close()
 			}
 		}
 		if err != nil {
@@ -88,7 +88,7 @@ func (o *doctorSiteOptions) open(env environment, local *host.Host) (*doctor.Sit
 		s.Dashboards = append(s.Dashboards, dashboardFiles(local, name)...)
 	}
 	if o.grafana != "" {
-		s.Dashboards = append(s.Dashboards, o.grafanaDashboards()...)
+		s.Dashboards = append(s.Dashboards, o.grafanaDashboards(ctx)...)
 	}
 	if s.Kubernetes == nil && len(s.Storage) == 0 && len(s.Dashboards) == 0 {
 		s = nil
@@ -189,7 +189,7 @@ func dashboardFiles(h *host.Host, name string) []doctor.Dashboard {
 	return all
 }
 
-func (o *doctorSiteOptions) grafanaDashboards() []doctor.Dashboard {
+func (o *doctorSiteOptions) grafanaDashboards(ctx context.Context) []doctor.Dashboard {
 	g := grafana{base: strings.TrimSuffix(o.grafana, "/"), client: &http.Client{Timeout: apiPatience}}
 	if o.token != "" {
 		text, err := os.ReadFile(o.token)
@@ -198,7 +198,7 @@ func (o *doctorSiteOptions) grafanaDashboards() []doctor.Dashboard {
 		}
 		g.token = strings.TrimSpace(string(text))
 	}
-	all, err := g.dashboards()
+	all, err := g.dashboards(ctx)
 	if err != nil {
 		all = append(all, doctor.Dashboard{Name: o.grafana, Err: err})
 	}

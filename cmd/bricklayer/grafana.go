@@ -24,8 +24,8 @@ const (
 )
 
 // dashboards returns all that the token may read.
-func (g *grafana) dashboards() ([]doctor.Dashboard, error) {
-	text, err := g.get(fmt.Sprintf("/api/search?type=dash-db&limit=%d", maxDashboards))
+func (g *grafana) dashboards(ctx context.Context) ([]doctor.Dashboard, error) {
+	text, err := g.get(ctx, fmt.Sprintf("/api/search?type=dash-db&limit=%d", maxDashboards))
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +39,14 @@ func (g *grafana) dashboards() ([]doctor.Dashboard, error) {
 	var all []doctor.Dashboard
 	for _, d := range list {
 		one := doctor.Dashboard{Name: d.Title + " in " + g.base}
-		one.Text, one.Err = g.get("/api/dashboards/uid/" + url.PathEscape(d.UID))
+		one.Text, one.Err = g.get(ctx, "/api/dashboards/uid/" + url.PathEscape(d.UID))
 		all = append(all, one)
 	}
 	return all, nil
 }
 
-func (g *grafana) get(path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), apiPatience)
+func (g *grafana) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.base+path, http.NoBody)
 	if err != nil {
