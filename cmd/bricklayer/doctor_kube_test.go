@@ -109,7 +109,7 @@ func TestDoctorFindsFlappingNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { _ = hasty.Wait(); close(ended) }() // it is killed
+	go func() { _ = hasty.Wait(); close(ended) }()       // it is killed
 	stop := func() { _ = hasty.Process.Kill(); <-ended } // it may have ended
 	defer stop()
 

@@ -5,8 +5,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,6 +166,77 @@ func TestDoctorMendsATornRecord(t *testing.T) {
 	for onNode(t, node, "test -s /var/lib/glusterd/vols/torn/info && echo there; true") == "" {
 		if time.Now().After(end) {
 			t.Fatal("glusterd does not take the volume from its peers")
+		}
+	}
+}
+
+// A client in a PID namespace of its own is told no groups: who may write by one is
+// refused. The doctor names the mount; a client beside the other processes serves it.
+func TestDoctorFindsAClientThatSeesNoProcesses(t *testing.T) {
+	labtest.CheckEmpty(t)
+	l := lab.Current()
+	t.Cleanup(func() { labRun(t, labEnv(), "volume", "delete", "groups", "--yes") })
+	labMust(t, "volume", "create", "groups", "--size", "64MiB")
+	dir := filepath.Join(l.MountDir(), t.Name())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unmount := func() { _ = exec.CommandContext(context.WithoutCancel(t.Context()), "umount", "-l", dir).Run() }
+	t.Cleanup(unmount)
+	mount := "mount -t glusterfs " + l.Nodes()[0].Address.String() + ":/groups " + dir
+	writes := func() bool {
+		return exec.CommandContext(t.Context(), "setpriv", "--reuid", "1234", "--regid", "1234", "--groups", "5678", "touch", dir+"/shared/x").Run() == nil
+	}
+	look := func(check string) []string {
+		out, _, _ := labRun(t, nil, "doctor", "-o", "json", "--check", check)
+		return slices.DeleteFunc(parseDoctor(t, out).said(), func(s string) bool { return !strings.Contains(s, dir) })
+	}
+
+	alone := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", mount+" && mkdir "+dir+"/shared && chgrp 5678 "+dir+"/shared && chmod 770 "+dir+"/shared && sleep 600")
+	if err := alone.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; <-time.After(100 * time.Millisecond) {
+		if info, err := os.Stat(dir + "/shared"); err == nil && info.Mode().Perm() == 0o770 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the volume is not mounted")
+		}
+	}
+	if writes() {
+		t.Fatal("the group may write: the trouble is not there")
+	}
+	said := look("fuse-client-namespace")
+	if len(said) != 1 || !strings.HasPrefix(said[0], "error fuse-client-namespace mount "+dir) {
+		t.Errorf("it said:\n%s", strings.Join(said, "\n"))
+	}
+	t.Log(said)
+
+	// The end of that client leaves a dead mount behind.
+	_ = alone.Process.Kill()
+	_ = alone.Wait()
+	for end := time.Now().Add(30 * time.Second); ; <-time.After(100 * time.Millisecond) {
+		if _, err := os.Stat(dir); errors.Is(err, syscall.ENOTCONN) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the mount outlives its client")
+		}
+	}
+	if said := look("mount-stale"); len(said) != 1 || !strings.HasPrefix(said[0], "error mount-stale mount "+dir) {
+		t.Errorf("of the dead mount it said:\n%s", strings.Join(said, "\n"))
+	}
+	unmount()
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", mount).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !writes() {
+		t.Error("the group may not write with an ordinary client")
+	}
+	for _, check := range []string{"fuse-client-namespace", "mount-stale"} {
+		if said := look(check); len(said) > 0 {
+			t.Errorf("of an ordinary mount it says:\n%s", strings.Join(said, "\n"))
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (o *doctorSiteOptions) openPools(env environment, s *doctor.Site) ([]io.Clo
 	if err != nil {
 		return nil, err
 	}
-	var closers []io.Closer
+	closers := []io.Closer{o.openHeketis(env, resources, s)}
 	for _, r := range resources {
 		if len(r.Spec.Nodes) == 0 {
 			continue

@@ -57,6 +57,8 @@ type Site struct {
 	Server string
 	// Storage are the storage nodes of all pools.
 	Storage []Storage
+	// Heketis are those of all pools.
+	Heketis []Heketi
 	// Dashboards are where dashboards are looked for beside the cluster's ConfigMaps.
 	Dashboards []Dashboard
 
@@ -69,6 +71,12 @@ type Site struct {
 type Storage struct {
 	Pool, Name string
 	Agent      agent.Node
+}
+
+// Heketi is the heketi of a pool, with what looks it over.
+type Heketi struct {
+	Pool    string
+	Inspect func(ctx context.Context) ([]Finding, error)
 }
 
 // Dashboard is a dashboard of Grafana's: a file, or what a server answered.

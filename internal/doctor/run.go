@@ -145,7 +145,7 @@ func askStorage(ctx context.Context, n Storage) Answer {
 
 // Again returns the same site, of which nothing was asked yet.
 func (s *Site) Again() *Site {
-	return &Site{Local: s.Local, Kubernetes: s.Kubernetes, Server: s.Server, Storage: s.Storage, Dashboards: s.Dashboards}
+	return &Site{Local: s.Local, Kubernetes: s.Kubernetes, Server: s.Server, Storage: s.Storage, Heketis: s.Heketis, Dashboards: s.Dashboards}
 }
 
 // Each asks all of many at once, each within DefaultLimits.Answer, and returns

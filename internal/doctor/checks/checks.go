@@ -32,5 +32,6 @@ func All() []doctor.Check {
 		storageNode,
 		glusterPeers,
 		glusterVolumes,
+		heketiState,
 	}
 }
