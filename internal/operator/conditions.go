@@ -36,8 +36,8 @@ func (j *judgement) peers() {
 	}
 	for _, n := range j.pool.Spec.Nodes {
 		i := slices.IndexFunc(j.seen.peers, func(p gluster.Peer) bool {
-			seen := j.seen.nodes[n.Name]
-			return p.Hostname == n.Address || slices.Contains(p.Names, n.Address) || p.Local && seen.err == nil && len(j.pool.Spec.Nodes) == 1
+			// A glusterd calls itself localhost, and does not say more.
+			return p.Hostname == n.Address || slices.Contains(p.Names, n.Address) || p.Local && n.Name == j.seen.toldPeers
 		})
 		switch {
 		case i < 0:

@@ -68,9 +68,10 @@ type observation struct {
 	// err is why no agent could be asked.
 	err   error
 	nodes map[string]seenNode
-	// peers are those that the first node with a glusterd told.
-	peers    []gluster.Peer
-	peersErr error
+	// peers are those that the first node with a glusterd told, and toldPeers is that node.
+	peers     []gluster.Peer
+	toldPeers string
+	peersErr  error
 	// heketi is nil where the pool names none, or for the reason in heketiErr.
 	heketi        *heketi.Report
 	heketiVolumes []string
@@ -133,6 +134,7 @@ func (o *observation) askPeers(ctx context.Context, agents map[string]Agent) {
 			continue
 		}
 		if o.peers, o.peersErr = agents[name].Peers(ctx); o.peersErr == nil {
+			o.toldPeers = name
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,8 +60,9 @@ func large(nodes, volumes int) (*v1alpha1.StoragePool, Members) {
 			a.bricks = append(a.bricks, brick.Brick{Ref: brick.Ref{Root: fmt.Sprintf("r%d", v%4), Volume: name}, Mark: brick.Mark{Handle: h.String()}})
 		}
 	}
-	for _, a := range agents {
-		a.peers = peers
+	for i, a := range agents {
+		a.peers = slices.Clone(peers)
+		a.peers[i] = gluster.Peer{Hostname: "localhost", Local: true, Connected: true, State: "Peer in Cluster"}
 	}
 	p.SetDefaults()
 	return p, m
