@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,9 @@ func (h *Host) Processes() ([]Process, error) {
 	names, err := h.List("/proc")
 	if err != nil {
 		return nil, err
+	}
+	if !slices.Contains(names, "1") {
+		return nil, errors.New("/proc hides the processes of others (hidepid): run this as root")
 	}
 	var all []Process
 	for _, name := range names {
