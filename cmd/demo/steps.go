@@ -172,6 +172,9 @@ func (a *actor) goOn(ctx context.Context) (string, error) {
 	if err == nil {
 		return size(sample) + " more in the same file", nil
 	}
+	if !a.pods && full(err) {
+		return "still no space after " + patience.String(), nil // seen, and nobody's promise
+	}
 	if !a.spreads || !full(err) {
 		return "", err
 	}
