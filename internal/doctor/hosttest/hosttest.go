@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type Machine struct {
 	Answers, Failures map[string]string
 	// Ran are the command lines that were run.
 	Ran []string
+	mu  sync.Mutex // over Ran: checks run at once
 	// Unsynchronised is the kernel's word on the clock.
 	Unsynchronised bool
 }
@@ -73,6 +75,8 @@ func (m *Machine) Process(pid int, args ...string) {
 
 func (m *Machine) run(_ context.Context, argv ...string) ([]byte, error) {
 	line := strings.Join(argv, " ")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.Ran = append(m.Ran, line)
 	if text, ok := m.Answers[line]; ok {
 		return []byte(text), nil
