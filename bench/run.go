@@ -304,7 +304,9 @@ func (r *runner) settle(ctx context.Context, t *opened, j fio.Job, dir string) e
 
 // prepare sees that the target is still what it was, and drops caches.
 func (r *runner) prepare(ctx context.Context, t *opened, dir string) error {
-	out, err := t.place.Host.Run(ctx, "stat -c %d "+host.Quote(t.place.Dir)+" && exec mkdir -p "+host.Quote(dir)+"\n")
+	// Not even a directory is made on another file system.
+	out, err := t.place.Host.Run(ctx, fmt.Sprintf("at=$(stat -c %%d %s) || exit 1\necho \"$at\"\n[ \"$at\" = %s ] || exit 0\nexec mkdir -p %s\n",
+		host.Quote(t.place.Dir), host.Quote(t.device), host.Quote(dir)))
 	if device := strings.TrimSpace(string(out)); device != t.device {
 		t.fault = fmt.Sprintf("%s is no longer the file system that it was: it was unmounted, or its client is gone", t.place.Dir)
 		return errors.Join(errors.New(t.fault), err)

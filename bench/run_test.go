@@ -229,6 +229,10 @@ func TestExecuteUnmounted(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(a.Dir, "device"), []byte("2\n"), 0o600); err != nil {
 				t.Error(err)
 			}
+			below := filepath.Join(a.Dir, workDir)
+			if err := errors.Join(os.RemoveAll(below), os.Mkdir(below, 0o700), os.Mkdir(below+"/theirs", 0o700)); err != nil {
+				t.Error(err)
+			}
 		}
 	}})
 	if err != nil {
@@ -243,8 +247,9 @@ func TestExecuteUnmounted(t *testing.T) {
 	if n := len(r.values("4k-randread", "a")); n >= 5 {
 		t.Errorf("%d rounds of a, want fewer", n)
 	}
-	if _, err := os.Stat(filepath.Join(a.Dir, workDir)); err != nil {
-		t.Errorf("what lies on another file system was removed: %v", err)
+	entries, err := os.ReadDir(filepath.Join(a.Dir, workDir))
+	if err != nil || len(entries) != 1 || entries[0].Name() != "theirs" {
+		t.Errorf("on the other file system there is %v (%v), want it as it was", entries, err)
 	}
 	wantEmpty(t, b)
 }
