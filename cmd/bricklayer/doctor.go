@@ -25,6 +25,7 @@ type doctorOptions struct {
 	host    bool
 	root    string
 	only    []string
+	probe   []string
 	fix     bool
 	yes     bool
 	verbose bool
@@ -38,6 +39,7 @@ func (o *doctorOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.BoolVar(&o.host, "host", true, "look at the machine that this runs on; --host=false leaves it out")
 	fs.StringVar(&o.root, "root", "", "where the machine's root directory is, for a container that has it mounted: this process changes its root to it")
 	fs.StringSliceVar(&o.only, "check", nil, "only these checks, by their IDs")
+	fs.StringSliceVar(&o.probe, "probe", nil, "directories on mounted volumes in which to make a file, watch its times for two seconds, and remove it")
 	fs.BoolVar(&o.fix, "fix", false, "offer to end what is found on this machine: each change is shown, asked for, written down and can be taken back (doctor undo)")
 	fs.BoolVar(&o.yes, "yes", false, "with --fix: do not ask")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "show checks that found nothing, too")
@@ -117,6 +119,7 @@ func (o *doctorOptions) open(ctx context.Context, env environment) (*doctorRun, 
 	if err != nil {
 		return nil, err
 	}
+	local.Probe = o.probe
 	some, _ := doctor.Select(checks.All(), o.only)
 	run := &doctorRun{doctorOptions: o, env: env, checks: some, local: local}
 	run.site, run.close, err = o.site.open(ctx, env, local)

@@ -240,3 +240,52 @@ func TestDoctorFindsAClientThatSeesNoProcesses(t *testing.T) {
 		}
 	}
 }
+
+// With clocks of storage nodes 90 s behind and features.ctime off, a lock file says
+// that it is older than it is; with the option on it says what this machine's clock says.
+func TestDoctorFindsLockFilesThatMove(t *testing.T) {
+	labtest.CheckEmpty(t)
+	l := lab.Current()
+	t.Cleanup(func() { labRun(t, labEnv(), "volume", "delete", "locks", "--yes") })
+	labMust(t, "volume", "create", "locks", "--size", "64MiB")
+	node := l.Nodes()[0].Name
+	ctime := func(value string) { onNode(t, node, "gluster --mode=script volume set locks features.ctime "+value) }
+	shift := func(by string) {
+		for _, n := range l.Nodes() {
+			onNode(t, n.Name, "now=$(date +%s.%N); date -s @$((${now%.*} "+by+")).${now#*.}")
+		}
+	}
+	ctime("off")
+	shift("- 90")
+	t.Cleanup(func() { shift("+ 90") })
+	dir := filepath.Join(l.MountDir(), t.Name())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unmount := func() { _ = exec.CommandContext(context.WithoutCancel(t.Context()), "umount", "-l", dir).Run() }
+	t.Cleanup(unmount)
+	mount := func() {
+		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "glusterfs", l.Nodes()[0].Address.String()+":/locks", dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	look := func() []string {
+		out, _, _ := labRun(t, nil, "doctor", "-o", "json", "--check", "lock-file-times", "--probe", dir)
+		return parseDoctor(t, out).said()
+	}
+	mount()
+	said := look()
+	if len(said) != 1 || !strings.HasPrefix(said[0], "error lock-file-times directory "+dir) {
+		t.Errorf("it said:\n%s", strings.Join(said, "\n"))
+	}
+	t.Log(said)
+	if said := nodeDoctor(t, node, "--check", "gluster-ctime").said(); len(said) != 1 || !strings.HasPrefix(said[0], "warning gluster-ctime volume locks") {
+		t.Errorf("of the option it said:\n%s", strings.Join(said, "\n"))
+	}
+	t.Log(onNode(t, node, "bricklayer doctor --check gluster-ctime --fix --yes 2>&1; true"))
+	unmount()
+	mount()
+	if said := look(); len(said) > 0 {
+		t.Errorf("with features.ctime on it says:\n%s", strings.Join(said, "\n"))
+	}
+}

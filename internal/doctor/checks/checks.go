@@ -23,6 +23,7 @@ func All() []doctor.Check {
 		dashboardPatterns,
 		clockSynchronised,
 		clockSkew,
+		lockTimes,
 		glusterCtime,
 		glusterdTornRecord,
 		fuseClientNamespace,

@@ -35,6 +35,8 @@ type Host struct {
 	Run Runner
 	// Now is the machine's time.
 	Now func() time.Time
+	// Probe are directories in which checks may make files, for as long as they look.
+	Probe []string
 	// Synchronised is the kernel's word on whether something keeps the clock right.
 	Synchronised func() (bool, error)
 }
