@@ -39,7 +39,7 @@ func (g *grafana) dashboards(ctx context.Context) ([]doctor.Dashboard, error) {
 	var all []doctor.Dashboard
 	for _, d := range list {
 		one := doctor.Dashboard{Name: d.Title + " in " + g.base}
-		one.Text, one.Err = g.get(ctx, "/api/dashboards/uid/" + url.PathEscape(d.UID))
+		one.Text, one.Err = g.get(ctx, "/api/dashboards/uid/"+url.PathEscape(d.UID))
 		all = append(all, one)
 	}
 	return all, nil
