@@ -24,7 +24,7 @@ import (
 // labExec builds the command that runs a shell on a node of the lab, once.
 var labExec = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(os.TempDir(), "bricklayer-bench-lab")
-	out, err := exec.Command("go", "build", "-o", file, "bricklayer.csi/cmd/lab").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", file, "bricklayer.csi/cmd/lab").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the lab's command: %w\n%s", err, out)
 	}
@@ -140,7 +140,7 @@ func TestBenchTargetUnmounted(t *testing.T) {
 			unmounted = true
 			mounts, _ := filepath.Glob(filepath.Join(lab.Current().MountDir(), "bench-*-a"))
 			for _, m := range mounts {
-				if out, err := exec.Command("umount", "-l", m).CombinedOutput(); err != nil {
+				if out, err := exec.CommandContext(t.Context(), "umount", "-l", m).CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
 			}
