@@ -145,23 +145,24 @@ func grow(ctx context.Context, a *actor) (string, error) {
 	return shows(a)
 }
 
-// fillUp has a file take all of the volume: the most of it reserved, which is
-// quick, the last of it written.
+// fillUp fills the volume: the most of it reserved by a file, which is quick, the
+// last of it written to another. XFS keeps what it allocates ahead of a writer for a
+// file that was ever reserved, and a quota counts that.
 func (a *actor) fillUp(ctx context.Context) (string, error) {
 	before, err := df(a.here)
 	if err != nil {
 		return "", err
 	}
-	a.written = max(0, before.free-sample) / mib * mib
-	if err := reserve(a.big(), a.written); err != nil {
+	reserved := max(mib, (before.free-sample)/mib*mib)
+	if err := reserve(a.big()+".reserved", reserved); err != nil {
 		return "", err
 	}
-	a.written, err = fill(ctx, a.big(), a.written, 2*firstSize)
+	a.written, err = fill(ctx, a.big(), 0, 2*firstSize)
 	if !full(err) {
 		return "", fmt.Errorf("df showed %s free and %s were written without a refusal, or something else went wrong: %w",
-			size(before.free), size(a.written), err)
+			size(before.free), size(reserved+a.written), err)
 	}
-	return "no space left on device after " + size(a.written), nil
+	return "no space left on device after " + size(reserved+a.written), nil
 }
 
 // goOn writes on where fillUp was refused. After an expansion that only adds
