@@ -88,10 +88,13 @@ func judgeSkew(readings []reading, r *doctor.Recorder) {
 		if c.middle() > middle.middle() {
 			direction = "ahead of"
 		}
-		distance := (c.middle() - middle.middle()).Abs()
+		distance := (c.middle() - middle.middle()).Abs().Round(10 * time.Millisecond).String()
+		if c.most-c.least > 2*skewWarning {
+			distance = "at least " + away.Round(100*time.Millisecond).String()
+		}
 		r.Found(doctor.Finding{
 			Severity: severity, Object: c.machine,
-			Problem:  fmt.Sprintf("its clock is %s %s those of the others", distance.Round(10*time.Millisecond), direction),
+			Problem:  fmt.Sprintf("its clock is %s %s those of the others", distance, direction),
 			Evidence: skewEvidence(sorted),
 		})
 	}
@@ -107,9 +110,6 @@ func skewEvidence(readings []reading) []string {
 	}
 	return all
 }
-
-// onTheWay is how long a lease may be on its way from kubelet into the API server.
-const onTheWay = time.Second
 
 // workerClocks reads the clocks of the API server and, through it, of the workers.
 func workerClocks(ctx context.Context, s *doctor.Site, r *doctor.Recorder) []reading {
@@ -131,8 +131,9 @@ func workerClocks(ctx context.Context, s *doctor.Site, r *doctor.Recorder) []rea
 			r.Unknown(machine, err)
 			continue
 		}
-		// The API server notes whole seconds, rounded down.
-		least, most := renewed.Sub(noted)-time.Second, renewed.Sub(noted)+onTheWay
+		// The API server notes whole seconds, rounded down. kubelet waits for it as long
+		// as from one renewal to the next, so a lease may have been on its way that long.
+		least, most := renewed.Sub(noted)-time.Second, renewed.Sub(noted)+renewalTime(lease)
 		readings = append(readings, reading{machine, least + api.least, most + api.most})
 	}
 	return readings
@@ -154,6 +155,14 @@ func serverClock(ctx context.Context, s *doctor.Site) (reading, error) {
 	}
 	stamp := made.CreationTimestamp.Time
 	return reading{"API server", stamp.Sub(received), stamp.Add(time.Second).Sub(sent)}, nil
+}
+
+// renewalTime is the time between two renewals of a lease.
+func renewalTime(lease coordination.Lease) time.Duration {
+	if lease.Spec.LeaseDurationSeconds == nil {
+		return defaultLease / 4
+	}
+	return time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second / 4
 }
 
 // leaseTimes returns when a kubelet renewed its lease by its own clock, and when
