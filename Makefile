@@ -32,8 +32,12 @@ VULN_DB  ?=
 PACKAGES       ?= ./...
 LAB_PACKAGES   ?= $(filter-out $(GUEST_PACKAGES),$(shell grep -rl '^//go:build lab$$' --include='*_test.go' . | xargs -r -n1 dirname | sort -u))
 GUEST_PACKAGES ?= ./internal/brick
-# What `make test-k8s` tests in the lab's Kubernetes (files tagged kube).
-KUBE_PACKAGES  ?= $(shell grep -rl '^//go:build kube && lab$$' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+# What `make test-k8s` tests in the lab's Kubernetes: the packages that have files
+# tagged so, and of their tests those in such files, as some have others for the
+# bare lab. The External Storage suite has a target of its own.
+KUBE_FILES     := $(shell grep -rl '^//go:build kube && lab$$' --include='*_test.go' --exclude-dir=e2e .)
+KUBE_PACKAGES  ?= $(sort $(dir $(KUBE_FILES)))
+KUBE_TESTS     ?= $(shell grep -ho '^func Test[A-Za-z0-9]*' $(KUBE_FILES) | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|')
 
 .PHONY: help
 help: ## List the targets
@@ -46,7 +50,7 @@ build: ## Build bin/bricklayer, static
 # Lint and verify are not part of it: building the linter takes longer than
 # the unit tests, and a finding about form must not hide one about behaviour.
 .PHONY: test
-test: test-unit test-lab ## Run all tests: test-unit, then test-lab
+test: test-unit test-lab test-k8s ## Run all tests: test-unit, test-lab, then test-k8s
 
 .PHONY: test-unit
 test-unit: compiler ## Run the tests that need nothing but Go, with the race detector and the fuzz seeds
@@ -66,28 +70,34 @@ test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, 
 test-lab-long: ## The same with the tests that take minutes each: heketi killed at its steps, storms on it
 	@$(MAKE) test-lab LAB_FLAGS=
 
-# Kubernetes and Helm are built for it once, for some ten minutes.
+# What tests in the lab's Kubernetes need besides the lab. Kubernetes and Helm are
+# built once, for some ten minutes; a later run takes them from the caches.
+define kube-lab
+trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
+trap 'exit 130' INT TERM; \
+NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
+echo "make: building Helm"; \
+$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm; \
+$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes
+endef
+
 .PHONY: test-k8s
 test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods, then the lab's cluster itself (root)
-	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
-	trap 'exit 130' INT TERM; \
-	NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
-	$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm; \
-	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
-	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(KUBE_PACKAGES); \
+	@$(kube-lab); \
+	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '^($(KUBE_TESTS))$$' $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \
 	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
 	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
+
+.PHONY: test-k8s-long
+test-k8s-long: ## The same with 200 claims, 50 under kills, and beside the standard sidecars, which are built once
+	@$(MAKE) test-k8s LAB_FLAGS=
 
 # Beyond what test-k8s needs, Kubernetes' end-to-end tests are built once, for some
 # five minutes. E2E_FLAGS=-short runs one spec of each kind.
 .PHONY: test-e2e
 test-e2e: ## Run Kubernetes' External Storage suite on the driver, for each class, in a lab of its own (root)
-	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
-	trap 'exit 130' INT TERM; \
-	NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
-	$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm; \
-	$(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes; \
+	@$(kube-lab); \
 	$(GO) test -tags 'lab kube' -count 1 -timeout 5h -v $(E2E_FLAGS) ./deploy/e2e
 
 .PHONY: race

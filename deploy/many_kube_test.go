@@ -171,7 +171,7 @@ func TestManyClaimsAtOnce(t *testing.T) {
 	c := newCluster(t)
 	n := 200
 	if testing.Short() {
-		n = 30
+		n = 20
 	} else {
 		// As docs/decisions/0006 has it for pools of hundreds of volumes: the lab's
 		// nodes have no memory for a process a brick.

@@ -35,6 +35,7 @@ const (
 // the CSI call alone, in turns. The call goes to both controllers alike, so that
 // neither is the one that has just worked.
 func TestKubeTime(t *testing.T) {
+	needSidecars(t)
 	s := newSite(t)
 	own := filepath.Join(t.TempDir(), "csi.sock")
 	s.endpoint = "unix://" + own
@@ -62,17 +63,20 @@ func TestKubeTime(t *testing.T) {
 		w.do()
 	}
 	call()
-	rounds := 2 * len(orders)
-	if testing.Short() {
-		rounds = len(orders)
-	}
-	median := interleave(t, ways, rounds)
+	median := interleave(t, ways, 2*len(orders))
 	s.removeAll()
 	s.gone(5 * time.Minute)
 	ours, theirs, alone := median[0], median[1], median[2]
 	t.Logf("ours/csi-provisioner %.2f, ours/call %.2f, csi-provisioner/call %.2f", ratio(ours, theirs), ratio(ours, alone), ratio(theirs, alone))
 	if r := ratio(ours, theirs); r > mostRatio {
 		t.Errorf("from claim to bound takes %v with our provisioner and %v with csi-provisioner: %.2f times as long, want at most %.2f", ours, theirs, r, mostRatio)
+	}
+}
+
+func needSidecars(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("the standard sidecars take minutes to build")
 	}
 }
 
@@ -173,6 +177,7 @@ func (s *site) aside(program string, args ...string) {
 // TestKubeStandardResizer has csi-resizer grow a volume that our provisioner made,
 // with our own growing off.
 func TestKubeStandardResizer(t *testing.T) {
+	needSidecars(t)
 	s := newSite(t)
 	programs, err := lab.Current().Sidecars(t.Context())
 	if err != nil {
