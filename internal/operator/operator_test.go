@@ -285,7 +285,7 @@ type running struct {
 }
 
 // start runs an operator in a bubble of time.
-func start(t *testing.T, w *world) *running {
+func start(t *testing.T, w *world, update ...k8stesting.ReactionFunc) *running {
 	t.Helper()
 	r := &running{world: w, client: fake.NewClientset(w.pool.DeepCopy()), events: record.NewFakeRecorder(1000)}
 	r.client.PrependReactor("patch", "storagepools", func(k8stesting.Action) (bool, runtime.Object, error) {
@@ -294,6 +294,9 @@ func start(t *testing.T, w *world) *running {
 		r.writes++
 		return false, nil, nil
 	})
+	for _, f := range update {
+		r.client.PrependReactor("update", "storagepools", f)
+	}
 	factory := informers.NewSharedInformerFactory(r.client, 0)
 	informer := factory.Bricklayer().V1alpha1().StoragePools()
 	synced := informer.Informer().HasSynced
@@ -416,10 +419,8 @@ func TestPoolWithVolumesStays(t *testing.T) {
 
 func TestConflictIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(1)
-		s := start(t, w)
 		failed := false
-		s.client.PrependReactor("update", "storagepools", func(k8stesting.Action) (bool, runtime.Object, error) {
+		s := start(t, newWorld(1), func(k8stesting.Action) (bool, runtime.Object, error) {
 			if failed {
 				return false, nil, nil
 			}
