@@ -96,8 +96,8 @@ func wantNothingOfBench(t *testing.T) {
 func TestBenchOnRealNodes(t *testing.T) {
 	labtest.CheckEmpty(t)
 	r, _, errs, code := benchIO(t, func(string, func()) {}, "-t", "plain=class:"+plainClass(t), "--baseline", "hand",
-		"--rounds", "5", "--duration", "300ms", "-j", "4k-randread", "-j", "files-create")
-	if code != exitOK || len(r.Faults()) > 0 || len(r.Runs) != 2*2*6 {
+		"--rounds", "3", "--duration", "300ms", "-j", "4k-randread")
+	if code != exitOK || len(r.Faults()) > 0 || len(r.Runs) != 2*4 {
 		t.Fatalf("exit code %d, %d runs, faults %v\n%s", code, len(r.Runs), r.Faults(), errs)
 	}
 	for _, target := range r.Targets {
@@ -164,6 +164,9 @@ func TestBenchTargetUnmounted(t *testing.T) {
 // TestBenchPlantedSlowdown measures two directories of this machine with the real
 // fio: the same twice is not called different, and one that is held back is found.
 func TestBenchPlantedSlowdown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one run in twenty calls equals different, as intervals of 95 % do; bench/stats has the same on made-up figures")
+	}
 	fio, err := exec.LookPath("fio")
 	if err != nil {
 		t.Fatal("fio is missing: run apt-get install fio")
