@@ -5,6 +5,7 @@
 package pods
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,7 +111,8 @@ func (o *Options) one(ctx context.Context, node string) ([]doctor.Result, error)
 	var answer struct {
 		Results []doctor.Result `json:"results"`
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
+	// What it said on its standard error follows in the same log.
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil {
 		return nil, fmt.Errorf("the doctor on it answered %.200q: %w", text, err)
 	}
 	return answer.Results, nil

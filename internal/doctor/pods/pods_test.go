@@ -43,7 +43,7 @@ func TestLook(t *testing.T) {
 			Logs: func(_ context.Context, pod string) ([]byte, error) {
 				switch pod {
 				case "doctor-good":
-					return []byte(`{"results": [{"check": "a", "target": "container", "status": "fine"}]}`), nil
+					return []byte(`{"results": [{"check": "a", "target": "container", "status": "fine"}]}` + "\nbricklayer doctor: it found warnings\n"), nil
 				case "doctor-odd":
 					return []byte("exec format error"), nil
 				}
