@@ -202,6 +202,9 @@ func wait(t *testing.T, d time.Duration) {
 // pod that runs writes on, a new pod mounts, and claims made meanwhile are bound
 // once it is back.
 func TestVolfileServerIsOff(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes")
+	}
 	c := newCluster(t)
 	w1, w2 := c.workers(t)
 	c.apply(t, claim("steady", "plain", "ReadWriteMany")+pod("writer", w1, "steady", writer))
