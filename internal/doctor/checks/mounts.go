@@ -11,13 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"bricklayer.csi/internal/doctor"
 	"bricklayer.csi/internal/doctor/host"
 )
 
-// mounted is a line of a mountinfo of a Gluster mount.
+// mounted is a Gluster mount.
 type mounted struct{ device, point, source string }
 
 // glusterMounts returns the Gluster mounts that a process sees.
@@ -26,31 +27,15 @@ func glusterMounts(h *host.Host, pid string) ([]mounted, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []mounted
-	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(line, " - ")
-		f, g := strings.Fields(before), strings.Fields(after)
-		if ok && len(f) >= 5 && len(g) >= 2 && g[0] == "fuse.glusterfs" {
-			all = append(all, mounted{device: f[2], point: unescape(f[4]), source: unescape(g[1])})
-		}
+	infos, err := mountinfo.GetMountsFromReader(strings.NewReader(text), mountinfo.FSTypeFilter("fuse.glusterfs"))
+	if err != nil {
+		return nil, fmt.Errorf("mount table of process %s: %w", pid, err)
+	}
+	all := make([]mounted, len(infos))
+	for i, m := range infos {
+		all[i] = mounted{device: fmt.Sprintf("%d:%d", m.Major, m.Minor), point: m.Mountpoint, source: m.Source}
 	}
 	return all, nil
-}
-
-// unescape turns the \040 of a mountinfo into what it stands for.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 var fuseClientNamespace = doctor.Check{
