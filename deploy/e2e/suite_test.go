@@ -67,7 +67,8 @@ func TestMain(m *testing.M) {
 var classes = map[string]any{
 	"plain": chart.Class(map[string]string{"lvm": "false"}),
 	"lvm":   chart.Class(map[string]string{"lvm": "true"}),
-	"zones": chart.Class(map[string]string{"lvm": "false", "volumetype": "none"}, "volumeBindingMode", "WaitForFirstConsumer"),
+	"zones": chart.Class(map[string]string{"lvm": "false", "volumetype": "none"}),
+	"room":  chart.Class(map[string]string{"lvm": "false"}, "volumeBindingMode", "WaitForFirstConsumer"),
 }
 
 func TestExternalStorage(t *testing.T) {
@@ -75,7 +76,8 @@ func TestExternalStorage(t *testing.T) {
 	for _, c := range []struct{ class, all, quick string }{
 		{"plain", "", `volumes should store data|offline PVC expansion|single volume from pods on different node|existing single file`},
 		{"lvm", "", `volumes should store data|offline PVC expansion`},
-		{"zones", `topology|capacity`, `topology should provision|capacity`}, // for these a volume must fit in one zone
+		{"zones", `\] topology `, `topology should provision`}, // for these a volume must fit in one zone
+		{"room", `\] capacity `, `capacity`},
 	} {
 		wanted := c.all
 		if testing.Short() {
