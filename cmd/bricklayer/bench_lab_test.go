@@ -115,6 +115,9 @@ func TestBenchOnRealNodes(t *testing.T) {
 
 // TestBenchInterrupted ends a run in its middle.
 func TestBenchInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute; package bench tests the same without real nodes")
+	}
 	labtest.CheckEmpty(t)
 	r, out, errs, code := benchIO(t, func(line string, end func()) {
 		if strings.Contains(line, "round 2 of") {
@@ -133,6 +136,9 @@ func TestBenchInterrupted(t *testing.T) {
 // TestBenchTargetUnmounted takes one target's mount away: the other goes on, and
 // nothing is written to the directory below.
 func TestBenchTargetUnmounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute; package bench tests the same without real nodes")
+	}
 	labtest.CheckEmpty(t)
 	unmounted := false
 	r, _, errs, _ := benchIO(t, func(line string, _ func()) {
