@@ -64,12 +64,15 @@ func report(ctx context.Context, to io.Writer, cmd *cobra.Command, err error) in
 	if err == nil {
 		return exitOK
 	}
+	var found *doctorError
+	if errors.As(err, &found) {
+		// Its output has said it. In a pod's log both streams are mixed, and a line
+		// from here would stand in the middle of the JSON.
+		return found.code
+	}
 	fmt.Fprintf(to, "%s: %v\n", cmd.CommandPath(), err)
 	var usage *usageError
-	var found *doctorError
 	switch {
-	case errors.As(err, &found):
-		return found.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(to, "Run '%s --help' for usage.\n", cmd.CommandPath())
 		return exitUsage

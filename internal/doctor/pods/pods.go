@@ -111,7 +111,7 @@ func (o *Options) one(ctx context.Context, node string) ([]doctor.Result, error)
 	var answer struct {
 		Results []doctor.Result `json:"results"`
 	}
-	// What it said on its standard error follows in the same log.
+	// What went wrong there, on its standard error, may follow in the same log.
 	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil {
 		return nil, fmt.Errorf("the doctor on it answered %.200q: %w", text, err)
 	}
