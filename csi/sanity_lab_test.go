@@ -45,7 +45,7 @@ func TestSanityOverHeketi(t *testing.T) {
 	if testing.Short() {
 		args = append(args, "-ginkgo.focus="+heketiSanity)
 	}
-	cmd := exec.CommandContext(t.Context(), self, args...) //nolint:gosec // this program, with the flags that it was given
+	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
 		t.Errorf("csi-sanity with lvm true: %v", err)

@@ -92,5 +92,5 @@ func enter(name string) error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(nsenter, argv, os.Environ()) //nolint:gosec,forbidigo // the same program, with all that it was given
+	return syscall.Exec(nsenter, argv, os.Environ()) //nolint:forbidigo // the same program, with all that it was given
 }
