@@ -86,7 +86,7 @@ test-k8s: ## Install the chart in a lab with Kubernetes and test claims and pods
 	@$(kube-lab); \
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '^($(KUBE_TESTS))$$' $(KUBE_PACKAGES); \
 	$(LAB_GO) down --name $(TEST_LAB); \
-	$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
+	$(GO) test -tags kube -count 1 -timeout 20m -v $(LAB_FLAGS) -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
 	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
 
 .PHONY: test-k8s-long

@@ -152,11 +152,11 @@ func (c cluster) writesOn(t *testing.T, pod string) {
 // stands still in the middle. Each claim that stays gets its one volume; those that
 // go leave nothing.
 func TestControllersAreKilled(t *testing.T) {
-	c := newCluster(t)
-	n := 50
 	if testing.Short() {
-		n = 10
+		t.Skip("it takes minutes")
 	}
+	c := newCluster(t)
+	const n = 50
 	k := c.startKiller(t)
 	began := time.Now()
 	c.apply(t, smallClaims("kill-", "plain", n))

@@ -149,6 +149,9 @@ func awaitPods(t *testing.T, l *Lab) {
 }
 
 func repairs(t *testing.T, l *Lab) {
+	if testing.Short() {
+		t.Skip("it takes minutes")
+	}
 	killed := func(names ...string) func(context.Context) error {
 		return func(ctx context.Context) error { return l.KillControl(ctx, names...) }
 	}
