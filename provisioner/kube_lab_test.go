@@ -303,7 +303,7 @@ func TestKubeDeletedMidway(t *testing.T) {
 // TestKubeStorm has 50 claims bound at once and deleted at once.
 func TestKubeStorm(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes minutes; with unit tests of the same in chaos_test.go")
+		t.Skip("it takes minutes; chaos_test.go has the same on an API of its own")
 	}
 	s := newSite(t)
 	s.class("bricks", map[string]string{"lvm": "false"})
@@ -319,7 +319,7 @@ func TestKubeStorm(t *testing.T) {
 // server stands still for 20 s in the middle.
 func TestKubeKilled(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes minutes; with unit tests of the same in chaos_test.go")
+		t.Skip("it takes minutes; chaos_test.go has the same on an API of its own")
 	}
 	s := newSite(t)
 	s.class("bricks", map[string]string{"lvm": "false"})
