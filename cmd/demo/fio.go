@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	benchfio "bricklayer.csi/bench/fio"
 	"bricklayer.csi/lab"
 )
 
@@ -152,4 +153,28 @@ func newBench(l *lab.Lab, volumes int, o options) *bench {
 		b.runs = append(b.runs, make([][]run, volumes))
 	}
 	return b
+}
+
+// measured is what the demo keeps of one run of fio.
+type measured struct {
+	version string
+	// iops and bytesPerSecond are of the one direction that the job has.
+	iops, bytesPerSecond float64
+}
+
+// parseFio reads what fio wrote about a job that shall only read, or only write.
+func parseFio(data []byte, job, direction string) (measured, error) {
+	o, err := benchfio.Parse(data, job)
+	if err != nil {
+		return measured{}, err
+	}
+	did, other := o.Read, o.Write
+	if direction == "write" {
+		did, other = other, did
+	}
+	if did.Requests == 0 || did.IOPS == 0 || did.Bytes == 0 || other.Requests != 0 {
+		return measured{}, fmt.Errorf("fio's output: %d reads and %d writes: want a job that shall only %s to do that, and nothing else",
+			o.Read.Requests, o.Write.Requests, direction)
+	}
+	return measured{o.Version, did.IOPS, did.Bytes}, nil
 }
