@@ -188,6 +188,13 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 		err := b.command(f.survey, name, func(n agent.Node) error {
 			return accept(n.StartVolume(ctx, name), gluster.AlreadyStarted)
 		})
+		if refusedFor(err, gluster.BrickMissing) {
+			// A node lost its power before what glusterd had written to the brick was
+			// on the disk, and no later start mends that.
+			err = errors.Join(
+				&volume.Error{Kind: volume.Busy, Err: err, Next: "repeat the call, which makes the volume anew"},
+				b.Undo(ctx, pl.handle))
+		}
 		if err != nil {
 			return fail("start it", err)
 		}

@@ -111,6 +111,23 @@ func TestDeleteRefusesWhileABrickCannotBeReached(t *testing.T) {
 	wantOne(t, c, spec, volume.GiB)
 }
 
+// A node that lost its power in the middle of a creation has lost what glusterd
+// wrote to its brick: what there is cannot be started, and is made anew.
+func TestCreateWhereABrickLostItsMark(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	c.Fail(agenttest.FailTimes(agenttest.Call{Verb: agenttest.StartVolume, Moment: agenttest.Before}, 1,
+		&gluster.Error{Reason: gluster.BrickMissing, Command: "volume start pvc-1", Text: "Failed to get extended attribute trusted.glusterfs.volume-id"}))
+	if _, err := newService(t, c).Create(testContext(t), spec); !volume.Is(err, volume.Busy) {
+		t.Errorf("got %v, want Busy", err)
+	}
+	c.CheckEmpty(t)
+	if _, err := newService(t, c).Create(testContext(t), spec); err != nil {
+		t.Error(err)
+	}
+	wantOne(t, c, spec, volume.GiB)
+}
+
 // A node that comes back while the volume is being stopped still runs it, and
 // refuses the deletion: the call may be repeated, and then ends it.
 func TestDeleteWhereANodeMissedTheStop(t *testing.T) {
