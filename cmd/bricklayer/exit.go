@@ -64,8 +64,7 @@ func report(ctx context.Context, to io.Writer, cmd *cobra.Command, err error) in
 	if err == nil {
 		return exitOK
 	}
-	var found *doctorError
-	if errors.As(err, &found) {
+	if found, ok := errors.AsType[*doctorError](err); ok {
 		// Its output has said it. In a pod's log both streams are mixed, and a line
 		// from here would stand in the middle of the JSON.
 		return found.code
