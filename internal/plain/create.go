@@ -311,7 +311,8 @@ func refuseKept(h volume.Handle, bricks []foundBrick) error {
 // judge decides what it means that the name is taken all of a sudden: our own
 // command whose answer was lost, another controller, or a stranger's volume.
 func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) error {
-	f.survey.bricks = b.ask(ctx, pl.handle.Name, false).bricks
+	now := b.ask(ctx, pl.handle.Name, false)
+	f.bricks, f.silent = now.bricks, now.silent
 	f.disown(pl.handle)
 	if err := b.look(ctx, pl.handle, f); err != nil {
 		return err

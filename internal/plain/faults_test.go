@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -108,6 +109,31 @@ func TestDeleteRefusesWhileABrickCannotBeReached(t *testing.T) {
 			t.Errorf("the volume is gone in part: %+v, %v", got, err)
 		}
 	}
+	wantOne(t, c, spec, volume.GiB)
+}
+
+// A volume that is not marked yet is known by its bricks; while one of their nodes
+// is away it is nobody's for certain.
+func TestUnmarkedVolumeWhileANodeIsAway(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	ctx, cancel := context.WithCancel(testContext(t))
+	c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
+	if _, err := newService(t, c).Create(ctx, spec); err == nil {
+		t.Fatal("it was made")
+	}
+	c.Fail(nil)
+	for _, state := range []agenttest.State{agenttest.AgentDown, agenttest.Off} {
+		c.SetState("n2", state)
+		if _, err := newService(t, c).Create(testContext(t), spec); !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), "n2") {
+			t.Errorf("create: %v, want Unavailable naming n2", err)
+		}
+		if err := newService(t, c).Delete(testContext(t), spec.Handle()); !volume.Is(err, volume.Unavailable) {
+			t.Errorf("delete: %v, want Unavailable", err)
+		}
+	}
+	c.SetState("n2", agenttest.Up)
+	mustCreate(t, newBackend(t, c), spec)
 	wantOne(t, c, spec, volume.GiB)
 }
 

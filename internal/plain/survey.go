@@ -208,6 +208,10 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 	case f.marked && f.marks.Handle != h:
 		f.foreign = "it is marked as " + f.marks.Handle.String()
 	case !f.marked && !f.madeFromOurs():
+		if len(f.silent) > 0 {
+			// Ours until it is marked are its bricks, and one may be on a silent node.
+			return f.silence("see whose volume it is", "volume "+h.String())
+		}
 		f.foreign = "it carries no mark of ours"
 	}
 	return nil
