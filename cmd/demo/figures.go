@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	benchlib "bricklayer.csi/bench"
+	"bricklayer.csi/bench/stats"
 )
 
 // unsteady is from which factor between its largest and its least value on a
@@ -17,31 +20,15 @@ func spreadOf(values []float64) spread {
 	if len(values) == 0 {
 		return spread{}
 	}
-	s := slices.Sorted(slices.Values(values))
-	middle := s[len(s)/2]
-	if len(s)%2 == 0 {
-		middle = (s[len(s)/2-1] + middle) / 2
-	}
-	return spread{s[0], middle, s[len(s)-1]}
+	return spread{slices.Min(values), stats.Median(values), slices.Max(values)}
 }
 
 func (s spread) String() string {
-	return fmt.Sprintf("%s (%s to %s)", short(s.median), short(s.least), short(s.most))
+	return fmt.Sprintf("%s (%s to %s)", benchlib.Short(s.median), benchlib.Short(s.least), benchlib.Short(s.most))
 }
 
 // noisy says whether the values are too far apart for a verdict.
 func (s spread) noisy() bool { return s.most >= unsteady*s.least }
-
-// short shows three digits, and of large numbers all before the point.
-func short(v float64) string {
-	switch {
-	case v >= 100:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	case v >= 10:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(v, 'f', 2, 64)
-}
 
 // ratios compares two volumes round by round: what changes from round to round
 // cancels.

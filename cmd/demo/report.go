@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	benchlib "bricklayer.csi/bench"
 	"bricklayer.csi/lab/chart"
 )
 
@@ -111,7 +112,7 @@ func (b *bench) everyRun(head []string) *table {
 			var cells []string
 			for volume := range b.runs[at] {
 				r := b.runs[at][volume][round]
-				cells = append(cells, fmt.Sprintf("%s %s (CPU %s, disk %s)", short(j.figure(r.measured)), j.unit, percent(r.cpu), percent(r.disk)))
+				cells = append(cells, fmt.Sprintf("%s %s (CPU %s, disk %s)", benchlib.Short(j.figure(r.measured)), j.unit, percent(r.cpu), percent(r.disk)))
 			}
 			t.add(fmt.Sprintf("%s, round %d", j.name, round+1), cells...)
 		}

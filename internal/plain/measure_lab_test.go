@@ -6,13 +6,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"math"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"bricklayer.csi/bench/stats"
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/plain"
@@ -88,7 +87,7 @@ func TestCreateBesideBareCommands(t *testing.T) {
 				ratios = append(ratios, ours.Seconds()/hand.Seconds())
 				t.Logf("pair %d: ours %.2f s, bare commands %.2f s, ratio %.2f", i, ours.Seconds(), hand.Seconds(), ratios[i])
 			}
-			median := medianOf(ratios)
+			median := stats.Median(ratios)
 			t.Logf("with %d volumes existing: create / bare commands, median of %d pairs = %.2f", n, *pairs, median)
 			if median > 3 {
 				t.Errorf("a create takes %.2f times as long as the bare commands", median)
@@ -129,14 +128,6 @@ func pair(t *testing.T, b *plain.Backend, i int) (ours, hand time.Duration) {
 		t.Fatal(err)
 	}
 	return ours, hand
-}
-
-func medianOf(values []float64) float64 {
-	if len(values) == 0 {
-		return math.NaN()
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 func makeCrowd(t *testing.T, b *plain.Backend, n int) []volume.Handle {
