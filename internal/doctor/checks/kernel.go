@@ -153,15 +153,25 @@ const (
 	manyBricks = 50
 )
 
-func checkBrickMemory(_ context.Context, h *host.Host, r *doctor.Recorder) {
+// glusterProcesses returns what runs of Gluster's servers; ok is false where that is
+// nothing, or not known, and said.
+func glusterProcesses(h *host.Host, r *doctor.Recorder) (glusterd, bricks []host.Process, ok bool) {
 	glusterd, err := h.Running("glusterd")
 	bricks, berr := h.Running("glusterfsd")
 	if err = errors.Join(err, berr); err != nil {
 		r.Unknown("processes", err)
-		return
+		return nil, nil, false
 	}
 	if len(glusterd)+len(bricks) == 0 {
 		r.Skip("neither glusterd nor a brick runs here")
+		return nil, nil, false
+	}
+	return glusterd, bricks, true
+}
+
+func checkBrickMemory(_ context.Context, h *host.Host, r *doctor.Recorder) {
+	glusterd, bricks, ok := glusterProcesses(h, r)
+	if !ok {
 		return
 	}
 	available, err := memInfo(h, "MemAvailable")
@@ -275,14 +285,8 @@ const nearly = 0.8
 var portLine = regexp.MustCompile(`(?m)^\s*option\s+(base-port|max-port)\s+(\d+)`)
 
 func checkBrickLimits(_ context.Context, h *host.Host, r *doctor.Recorder) {
-	glusterd, err := h.Running("glusterd")
-	bricks, berr := h.Running("glusterfsd")
-	if err = errors.Join(err, berr); err != nil {
-		r.Unknown("processes", err)
-		return
-	}
-	if len(glusterd)+len(bricks) == 0 {
-		r.Skip("neither glusterd nor a brick runs here")
+	glusterd, bricks, ok := glusterProcesses(h, r)
+	if !ok {
 		return
 	}
 	for _, p := range append(glusterd, bricks...) {
