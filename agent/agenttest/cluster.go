@@ -174,6 +174,9 @@ type fakeVolume struct {
 	id      string
 	request gluster.CreateRequest
 	status  gluster.Status
+	// missed is a node that was away while the volume was started and takes it for
+	// what it was before; empty where there is none.
+	missed  string
 	options map[string]string
 }
 

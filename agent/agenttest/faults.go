@@ -255,6 +255,23 @@ func (c *Cluster) KillBrick(node string, ref brick.Ref) {
 	c.onBrick(node, ref, func(b *fakeBrick) { b.dead = true })
 }
 
+// LoseBricks takes away every brick directory of a volume that Gluster still has:
+// as where a node comes back with the record of a volume that was deleted
+// meanwhile, and its peers take it over.
+func (c *Cluster) LoseBricks(name string) {
+	for _, n := range c.nodes {
+		for _, r := range n.roots {
+			c.change(n.cfg.Name, r.cfg.Name, func(_ *Node, r *root) { delete(r.bricks, name) })
+		}
+	}
+}
+
+// MissStart has a node take a started volume for one that never was, until it is
+// started once more.
+func (c *Cluster) MissStart(node, name string) {
+	c.change(node, "", func(n *Node, _ *root) { c.volumes[name].missed = n.cfg.Name })
+}
+
 // SetHeal sets how many entries of a brick wait to be healed and are in split-brain.
 func (c *Cluster) SetHeal(node string, ref brick.Ref, pending, splitBrain int64) {
 	c.onBrick(node, ref, func(b *fakeBrick) { b.pending, b.splitBrain = pending, splitBrain })

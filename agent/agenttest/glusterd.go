@@ -205,11 +205,18 @@ func (n *Node) StartVolume(ctx context.Context, name string) error {
 			return err
 		}
 		if v.status == gluster.StatusStarted {
+			v.missed = "" // package gluster then starts it with force
 			return refuse(gluster.AlreadyStarted, command, "Volume %s already started", name)
 		}
 		for _, b := range v.request.Bricks {
-			if p := n.c.byAddress(b.Host); p != nil && p.connected() && n.c.brickAt(b) == nil {
+			if p := n.c.byAddress(b.Host); p == nil || !p.connected() {
+				continue
+			}
+			switch have := n.c.brickAt(b); {
+			case have == nil:
 				return refuse(gluster.BrickMissing, command, "Failed to find brick directory %s for volume %s. Reason : No such file or directory", b.Path, name)
+			case have.volumeID != v.id:
+				return refuse(gluster.BrickMissing, command, "Failed to get extended attribute trusted.glusterfs.volume-id for brick dir %s. Reason : No data available", b.Path)
 			}
 		}
 		return nil
@@ -299,7 +306,11 @@ func (n *Node) Volume(ctx context.Context, name string) (gluster.Volume, error) 
 		if err != nil {
 			return gluster.Volume{}, err
 		}
-		return v.show(name), nil
+		shown := v.show(name)
+		if v.missed == n.cfg.Name {
+			shown.Status = gluster.StatusCreated
+		}
+		return shown, nil
 	})
 }
 
@@ -357,7 +368,7 @@ func (c *Cluster) started(name, command string) (*fakeVolume, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.status != gluster.StatusStarted {
+	if v.status != gluster.StatusStarted || v.missed != "" {
 		return nil, refuse(gluster.NotStarted, command, "Volume %s is not started", name)
 	}
 	return v, nil

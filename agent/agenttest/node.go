@@ -332,9 +332,9 @@ func (c *Cluster) room(r *root, more volume.Size) error {
 	return nil
 }
 
-// promisable is the sum of quotas that a root may carry.
+// promisable is the sum of quotas that a root may carry beside what others wrote to it.
 func (c *Cluster) promisable(r *root) volume.Size {
-	return r.cfg.Size / 100 * volume.Size(c.cfg.Overcommit)
+	return r.cfg.Size/100*volume.Size(c.cfg.Overcommit) - r.foreign
 }
 
 func (r *root) freeProject() uint32 {

@@ -174,9 +174,11 @@ func (c *CLI) CreateVolume(ctx context.Context, r CreateRequest) error {
 	return c.change(ctx, "volume create "+r.Name, words...)
 }
 
-// StartVolume implements Cluster.
+// StartVolume implements Cluster. A node whose glusterd was away while the volume
+// was started elsewhere takes it for stopped, serves no brick of it, and has its
+// state refused to all; started with force the volume runs on each of them.
 func (c *CLI) StartVolume(ctx context.Context, name string) error {
-	return c.verb(ctx, "start", name)
+	return c.insist(ctx, "start", name, AlreadyStarted)
 }
 
 // StopVolume implements Cluster. A node whose glusterd came back while the
@@ -184,11 +186,17 @@ func (c *CLI) StartVolume(ctx context.Context, name string) error {
 // refuses for all of them, and no later stop or delete succeeds. Stopping with
 // force asks nobody (glusterd-volume-ops.c), so that after it all agree.
 func (c *CLI) StopVolume(ctx context.Context, name string) error {
-	err := c.verb(ctx, "stop", name)
-	if e, refused := errors.AsType[*Error](err); !refused || e.Reason != NotStarted {
+	return c.insist(ctx, "stop", name, NotStarted)
+}
+
+// insist gives a command that one node's word can refuse as already done, and
+// then has it done with force on those where it is not. The refusal stays the answer.
+func (c *CLI) insist(ctx context.Context, verb, name string, done Reason) error {
+	err := c.verb(ctx, verb, name)
+	if e, refused := errors.AsType[*Error](err); !refused || e.Reason != done {
 		return err
 	}
-	if forced := c.verb(ctx, "stop", name, "force"); forced != nil {
+	if forced := c.verb(ctx, verb, name, "force"); forced != nil {
 		return forced
 	}
 	return err

@@ -102,19 +102,28 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// A node that takes a running volume for stopped must not keep it running.
-func TestStopWhereNodesDisagree(t *testing.T) {
-	c, s := newCLI(t, map[string]string{"volume stop v": "stop-notstarted.xml", "volume stop v force": "start-r3.xml"})
-	err := c.StopVolume(t.Context(), "v")
-	if e, ok := errors.AsType[*Error](err); !ok || e.Reason != NotStarted {
-		t.Errorf("got %v, want NotStarted", err)
-	}
-	if want := []string{"volume stop v", "volume stop v force"}; !slices.Equal(s.asked, want) {
-		t.Errorf("asked %q, want %q", s.asked, want)
-	}
-	c, _ = newCLI(t, map[string]string{"volume stop v": "stop-notstarted.xml", "volume stop v force": "stop-quorumlost.xml"})
-	if err := c.StopVolume(t.Context(), "v"); !volume.Is(err, volume.Unavailable) {
-		t.Errorf("got %v, want what the forced stop said", err)
+// What one node takes for done is done with force on the others.
+func TestStartAndStopWhereNodesDisagree(t *testing.T) {
+	for verb, c := range map[string]struct {
+		call    func(c *CLI) error
+		refusal string
+		reason  Reason
+	}{
+		"start": {func(c *CLI) error { return c.StartVolume(t.Context(), "v") }, "start-already.xml", AlreadyStarted},
+		"stop":  {func(c *CLI) error { return c.StopVolume(t.Context(), "v") }, "stop-notstarted.xml", NotStarted},
+	} {
+		plain := "volume " + verb + " v"
+		cli, s := newCLI(t, map[string]string{plain: c.refusal, plain + " force": "start-r3.xml"})
+		if e, ok := errors.AsType[*Error](c.call(cli)); !ok || e.Reason != c.reason {
+			t.Errorf("%s: got %v, want %v", verb, e, c.reason)
+		}
+		if want := []string{plain, plain + " force"}; !slices.Equal(s.asked, want) {
+			t.Errorf("asked %q, want %q", s.asked, want)
+		}
+		cli, _ = newCLI(t, map[string]string{plain: c.refusal, plain + " force": "stop-quorumlost.xml"})
+		if err := c.call(cli); !volume.Is(err, volume.Unavailable) {
+			t.Errorf("%s: got %v, want what the forced one said", verb, err)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 		return volume.Volume{}, err
 	}
 	if f.ready() {
-		return b.adopt(spec, &f)
+		return b.adopt(ctx, spec, &f)
 	}
 	pl := &plan{spec: spec, handle: h, marks: mark.Volume{
 		Handle: h, Size: size, Type: p.Type, Fingerprint: p.Fingerprint(),
@@ -73,7 +73,9 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 
 // adopt returns the volume that is there where it is what spec asks for. One
 // that is stopped is no answer: somebody is deleting it, or stopped it by hand.
-func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
+// What else ails its bricks is for Health to say, but a node that missed its
+// start, which the earlier call may not have lived to see, is put right.
+func (b *Backend) adopt(ctx context.Context, spec volume.Spec, f *found) (volume.Volume, error) {
 	v := b.describe(spec.Handle(), f.info, f.marks, volume.Ready, spec.Near)
 	if err := v.Satisfies(spec); err != nil {
 		return volume.Volume{}, err
@@ -84,6 +86,13 @@ func (b *Backend) adopt(spec volume.Spec, f *found) (volume.Volume, error) {
 			Err:  errors.New("the volume exists and is stopped: its deletion was begun, or an administrator stopped it"),
 			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name,
 		}
+	}
+	err := b.command(f.survey, v.Handle.Name, func(n agent.Node) error {
+		_, err := n.VolumeStatus(ctx, v.Handle.Name)
+		return err
+	})
+	if refusedFor(err, gluster.NotStarted) {
+		return v, b.start(ctx, f.survey, v.Handle.Name)
 	}
 	return v, nil
 }
@@ -185,9 +194,7 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 		}
 	}
 	if f.info.Status != gluster.StatusStarted {
-		err := b.command(f.survey, name, func(n agent.Node) error {
-			return accept(n.StartVolume(ctx, name), gluster.AlreadyStarted)
-		})
+		err := b.start(ctx, f.survey, name)
 		if refusedFor(err, gluster.BrickMissing) {
 			// A node lost its power before what glusterd had written to the brick was
 			// on the disk, and no later start mends that.
@@ -309,10 +316,11 @@ func refuseKept(h volume.Handle, bricks []foundBrick) error {
 }
 
 // judge decides what it means that the name is taken all of a sudden: our own
-// command whose answer was lost, another controller, or a stranger's volume.
+// command whose answer was lost, another controller, a stranger's volume, or a
+// record that came back.
 func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) error {
-	now := b.ask(ctx, pl.handle.Name, false)
-	f.bricks, f.silent = now.bricks, now.silent
+	now := b.ask(ctx, pl.handle.Name, true)
+	f.survey = now
 	f.disown(pl.handle)
 	if err := b.look(ctx, pl.handle, f); err != nil {
 		return err
@@ -322,6 +330,11 @@ func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) er
 	switch {
 	case f.exists && f.foreign == "" && same:
 		return nil
+	case f.exists && b.isGhost(f, pl):
+		err := b.command(f.survey, pl.handle.Name, func(n agent.Node) error {
+			return accept(n.DeleteVolume(ctx, pl.handle.Name), gluster.NotFound)
+		})
+		return errors.Join(&volume.Error{Kind: volume.Busy, Err: taken, Next: "repeat the call"}, err)
 	case f.foreign != "":
 		ours := slices.DeleteFunc(slices.Clone(f.bricks), f.uses)
 		return errors.Join(f.refuseForeign("create volume", pl.handle, volume.Exists), b.removeBricks(ctx, ours, brick.ToTrash))
@@ -329,6 +342,31 @@ func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) er
 		return b.yield(ctx, pl)
 	}
 	return &volume.Error{Kind: volume.Busy, Err: taken, Next: "repeat the call later"}
+}
+
+// isGhost reports whether what Gluster has of this name is a record and nothing
+// more: it carries no marks, its bricks were to lie where only our agents make
+// directories, and none is there but those that this call has just made. A node
+// that comes back can bring such a record, of a volume that an earlier call
+// undid meanwhile; its peers then take it over.
+func (b *Backend) isGhost(f *found, pl *plan) bool {
+	if f.marked || f.marks.Released || len(f.silent) > 0 || len(f.info.Bricks) == 0 {
+		return false
+	}
+	for _, k := range f.info.Bricks {
+		if there := f.brickOf(k); there != nil && !there.Mark.Same(pl.marks.Brick()) {
+			return false
+		}
+		ours := slices.ContainsFunc(b.Nodes, func(n Node) bool {
+			return n.Address == k.Host && slices.ContainsFunc(f.described[n.Name].Roots, func(r brick.RootState) bool {
+				return slices.Contains(n.Roots, r.Name) && agent.BrickPath(r.Path, pl.handle.Name) == k.Path
+			})
+		})
+		if !ours {
+			return false
+		}
+	}
+	return true
 }
 
 // request returns the plan as gluster is asked for it.
@@ -357,7 +395,9 @@ const (
 )
 
 // awaitBricks returns once every brick of the volume is online. Another look at
-// the volume at the same moment makes glusterd refuse ours; that is no fault.
+// the volume at the same moment makes glusterd refuse ours; that is no fault. A
+// node that was away while the volume was started refuses for all of them, until
+// it is started once more.
 func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		var down []string
@@ -365,6 +405,11 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 			down, err = bricksDown(ctx, n, info)
 			return err
 		})
+		if refusedFor(err, gluster.NotStarted) {
+			if err = b.start(ctx, s, info.Name); err == nil {
+				down = []string{"those of a node that took the volume for stopped"}
+			}
+		}
 		if err != nil && !refusedFor(err, gluster.Locked) {
 			return err
 		}
@@ -383,6 +428,13 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 			}
 		}
 	}
+}
+
+// start starts the volume, or has the nodes agree that it runs.
+func (b *Backend) start(ctx context.Context, s survey, name string) error {
+	return b.command(s, name, func(n agent.Node) error {
+		return accept(n.StartVolume(ctx, name), gluster.AlreadyStarted)
+	})
 }
 
 // bricksDown returns the bricks of the volume whose processes are not online.

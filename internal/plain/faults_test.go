@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
@@ -152,6 +153,89 @@ func TestCreateWhereABrickLostItsMark(t *testing.T) {
 		t.Error(err)
 	}
 	wantOne(t, c, spec, volume.GiB)
+}
+
+// A node that comes back while the volume is being started takes it for stopped,
+// and has its state refused to all: whoever is asked first, the next call ends
+// with every brick online, or health says what is wrong.
+func TestCreateWhereANodeMissedTheStart(t *testing.T) {
+	for _, node := range []string{"n1", "n2", "n3"} {
+		t.Run(node, func(t *testing.T) {
+			c := agenttest.New(agenttest.Default(3))
+			spec := testSpec(t, "pvc-1", volume.GiB)
+			c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.VolumeStatus, Moment: agenttest.Before}, func() { c.MissStart(node, "pvc-1") }))
+			v := mustCreate(t, newBackend(t, c), spec)
+			c.Fail(nil)
+			if health, err := newBackend(t, c).Health(testContext(t), v.Handle); err != nil || len(health.Problems) > 0 {
+				t.Errorf("health is %+v, %v", health, err)
+			}
+
+			c.MissStart(node, "pvc-1")
+			if _, err := newService(t, c).Create(testContext(t), spec); err != nil {
+				t.Errorf("create again: %v", err)
+			}
+			if health, err := newBackend(t, c).Health(testContext(t), v.Handle); err != nil || len(health.Problems) > 0 {
+				t.Errorf("created again, health is %+v, %v", health, err)
+			}
+			c.MissStart(node, "pvc-1")
+			health, err := newBackend(t, c).Health(testContext(t), v.Handle)
+			if err != nil || len(health.Problems) == 0 || health.Problems[0].Kind != volume.BrickDown {
+				t.Errorf("health is %+v, %v, want a brick that is down", health, err)
+			}
+			if err := newBackend(t, c).Undo(testContext(t), v.Handle); !volume.Is(err, volume.Precondition) {
+				t.Errorf("undo of a volume that was handed out: %v, want Precondition", err)
+			}
+			if err := newService(t, c).Delete(testContext(t), spec.Handle()); err != nil {
+				t.Errorf("delete: %v", err)
+			}
+			c.CheckEmpty(t)
+		})
+	}
+}
+
+// A node that comes back may bring the record of a volume that an earlier call
+// had undone meanwhile. It holds nothing, wherever its bricks were to lie, and
+// must not stand in the way of the next call for ever.
+func TestCreateWhereARecordCameBack(t *testing.T) {
+	for _, full := range []string{"n1", "n2", "n3", "n4", "n5"} {
+		t.Run("more on "+full, func(t *testing.T) {
+			c := agenttest.New(agenttest.Default(5))
+			spec := testSpec(t, "pvc-1", volume.GiB)
+			ctx, cancel := context.WithCancel(testContext(t))
+			c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
+			if _, err := newService(t, c).Create(ctx, spec); err == nil {
+				t.Fatal("it was made")
+			}
+			c.Fail(nil)
+			c.LoseBricks("pvc-1")
+			if left := c.Leftovers(); len(left.Volumes) != 1 || len(left.Bricks) != 0 {
+				t.Fatalf("no record without bricks:\n%s", left)
+			}
+			c.Fill(full, "root1", 10*volume.GiB) // so that the bricks' places or their order differ
+			var err error
+			for range 3 {
+				if _, err = newService(t, c).Create(testContext(t), spec); err == nil || !volume.Is(err, volume.Busy) {
+					break
+				}
+			}
+			if err != nil {
+				t.Fatalf("after three calls: %v", err)
+			}
+			wantOne(t, c, spec, volume.GiB)
+		})
+	}
+}
+
+// The same record below a directory that is no root of ours is a stranger's.
+func TestCreateWhereAStrangersVolumeHasNoDirectories(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	c.AddForeignVolume("pvc-1", gluster.Brick{Host: "10.90.0.11", Path: agent.BrickPath("/srv", "pvc-1")})
+	if _, err := newService(t, c).Create(testContext(t), testSpec(t, "pvc-1", volume.GiB)); !volume.Is(err, volume.Exists) {
+		t.Errorf("got %v, want Exists", err)
+	}
+	if left := c.Leftovers(); len(left.Volumes) != 1 {
+		t.Errorf("the stranger's volume is gone:\n%s", left)
+	}
 }
 
 // A node that comes back while the volume is being stopped still runs it, and

@@ -55,6 +55,10 @@ func (b *Backend) brickHealth(ctx context.Context, f *found, problem report) {
 		down, err = bricksDown(ctx, n, f.info)
 		return err
 	})
+	if refusedFor(err, gluster.NotStarted) {
+		problem(volume.BrickDown, "a node takes the volume for stopped and serves no brick of it (%v); mend that with: gluster volume start %s force", err, f.info.Name)
+		return
+	}
 	if err != nil {
 		problem(volume.Unknown, "the state of the bricks cannot be read: %v", err)
 		return

@@ -191,6 +191,9 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 		f.info, err = n.Volume(ctx, h.Name)
 		return err
 	})
+	if err == nil && f.info.Status == gluster.StatusCreated {
+		err = b.secondOpinion(ctx, h, f)
+	}
 	switch {
 	case volume.Is(err, volume.NotFound):
 		f.exists = false
@@ -213,6 +216,25 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 			return f.silence("see whose volume it is", "volume "+h.String())
 		}
 		f.foreign = "it carries no mark of ours"
+	}
+	return nil
+}
+
+// secondOpinion asks the other nodes about a volume that one says was never
+// started: a node that was away just then still says so of a volume with data.
+func (b *Backend) secondOpinion(ctx context.Context, h volume.Handle, f *found) error {
+	for _, n := range b.reachable(f.survey, h.Name) {
+		info, err := n.Agent.Volume(ctx, h.Name)
+		if volume.Is(err, volume.Unavailable) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if info.Status != gluster.StatusCreated {
+			f.info = info
+			return nil
+		}
 	}
 	return nil
 }
