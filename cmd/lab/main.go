@@ -49,7 +49,7 @@ func root() *cobra.Command {
 	}
 	c.PersistentFlags().StringVar(&name, "name", lab.DefaultName, "which lab; several can be up side by side")
 	c.AddCommand(
-		upCommand(&name), downCommand(&name), statusCommand(&name), resetCommand(&name), disksCommand(&name),
+		buildCommand(), upCommand(&name), downCommand(&name), statusCommand(&name), resetCommand(&name), disksCommand(&name),
 		execCommand(&name), hostCommand(&name), pathCommand(&name),
 		heketiCommand(&name), kubectlCommand(&name), workerCommand(&name), imageCommand(&name),
 	)

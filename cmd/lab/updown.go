@@ -156,3 +156,21 @@ func disksCommand(name *string) *cobra.Command {
 		},
 	}
 }
+
+func buildCommand() *cobra.Command {
+	var suite bool
+	c := &cobra.Command{
+		Use:   "build",
+		Short: "Build the programs of Kubernetes into the cache, so that `lab up --kubernetes` finds them there",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := lab.KubernetesPrograms(cmd.Context(), cmd.ErrOrStderr())
+			if err == nil && suite {
+				_, err = lab.EndToEnd(cmd.Context(), cmd.ErrOrStderr())
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&suite, "e2e", false, "build Kubernetes' end-to-end tests too")
+	return c
+}
