@@ -306,11 +306,7 @@ func (n *Node) Volume(ctx context.Context, name string) (gluster.Volume, error) 
 		if err != nil {
 			return gluster.Volume{}, err
 		}
-		shown := v.show(name)
-		if v.missed == n.cfg.Name {
-			shown.Status = gluster.StatusCreated
-		}
-		return shown, nil
+		return n.show(name, v), nil
 	})
 }
 
@@ -319,16 +315,20 @@ func (n *Node) Volumes(ctx context.Context) ([]gluster.Volume, error) {
 	return query(ctx, n, Volumes, "", "volume info all", nil, func() ([]gluster.Volume, error) {
 		var all []gluster.Volume
 		for _, name := range slices.Sorted(maps.Keys(n.c.volumes)) {
-			all = append(all, n.c.volumes[name].show(name))
+			all = append(all, n.show(name, n.c.volumes[name]))
 		}
 		return all, nil
 	})
 }
 
-func (v *fakeVolume) show(name string) gluster.Volume {
-	r := v.request
+// show returns the volume as this node has it.
+func (n *Node) show(name string, v *fakeVolume) gluster.Volume {
+	r, status := v.request, v.status
+	if v.missed == n.cfg.Name {
+		status = gluster.StatusCreated
+	}
 	return gluster.Volume{
-		Name: name, ID: v.id, Status: v.status,
+		Name: name, ID: v.id, Status: status,
 		Replica: r.Replica, Arbiter: r.Arbiter, Disperse: r.Disperse, Redundancy: r.Redundancy, Distribute: 1,
 		Bricks: slices.Clone(r.Bricks), Options: maps.Clone(v.options),
 	}

@@ -87,12 +87,9 @@ func (b *Backend) adopt(ctx context.Context, spec volume.Spec, f *found) (volume
 			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name,
 		}
 	}
-	err := b.command(f.survey, v.Handle.Name, func(n agent.Node) error {
-		_, err := n.VolumeStatus(ctx, v.Handle.Name)
-		return err
-	})
-	if refusedFor(err, gluster.NotStarted) {
-		return v, b.start(ctx, f.survey, v.Handle.Name)
+	_, err := b.offline(ctx, f.survey, f.info)
+	if err != nil {
+		b.log.DebugContext(ctx, "the bricks of a volume that is there cannot be looked at", "volume", v.Handle.Name, "error", err)
 	}
 	return v, nil
 }
@@ -394,39 +391,56 @@ const (
 	lastWait  = 2 * time.Second
 )
 
-// awaitBricks returns once every brick of the volume is online. Another look at
-// the volume at the same moment makes glusterd refuse ours; that is no fault. A
-// node that was away while the volume was started refuses for all of them, until
-// it is started once more.
+// awaitBricks returns once every brick of the volume is online.
 func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
-		var down []string
-		err := b.command(s, info.Name, func(n agent.Node) (err error) {
-			down, err = bricksDown(ctx, n, info)
-			return err
-		})
-		if refusedFor(err, gluster.NotStarted) {
-			if err = b.start(ctx, s, info.Name); err == nil {
-				down = []string{"those of a node that took the volume for stopped"}
-			}
-		}
-		if err != nil && !refusedFor(err, gluster.Locked) {
+		down, err := b.offline(ctx, s, info)
+		if err == nil && len(down) == 0 || err != nil && ctx.Err() == nil {
 			return err
 		}
-		if err == nil && len(down) == 0 {
-			return nil
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, wait) != nil {
 			return &volume.Error{
 				Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
 				Err:  errors.Join(fmt.Errorf("offline: %v", down), err, context.Cause(ctx)),
 				Next: "see the brick's log below /var/log/glusterfs/bricks on that node; the call may be repeated",
 			}
 		}
+	}
+}
+
+// offline returns the bricks of a started volume that are not online, once
+// glusterd lets anybody look: another look at the same moment makes it refuse
+// ours. A node that was away while the volume was started refuses for all of
+// them, until it is started once more.
+func (b *Backend) offline(ctx context.Context, s survey, info gluster.Volume) (down []string, err error) {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		err = b.command(s, info.Name, func(n agent.Node) (err error) {
+			down, err = bricksDown(ctx, n, info)
+			return err
+		})
+		if refusedFor(err, gluster.NotStarted) {
+			err = b.start(ctx, s, info.Name)
+		} else if !refusedFor(err, gluster.Locked) {
+			return down, err
+		}
+		if err != nil && !refusedFor(err, gluster.Locked) {
+			return nil, err
+		}
+		if ended := pause(ctx, wait); ended != nil {
+			return nil, errors.Join(ended, err)
+		}
+	}
+}
+
+// pause returns after a while, or with why ctx has ended.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -171,13 +171,19 @@ func TestCreateWhereANodeMissedTheStart(t *testing.T) {
 			}
 
 			c.MissStart(node, "pvc-1")
+			c.Fail(agenttest.FailTimes(agenttest.Call{Verb: agenttest.VolumeStatus, Moment: agenttest.Before}, 1,
+				&gluster.Error{Reason: gluster.Locked, Command: "volume status pvc-1", Text: "Another transaction is in progress"}))
 			if _, err := newService(t, c).Create(testContext(t), spec); err != nil {
 				t.Errorf("create again: %v", err)
 			}
+			c.Fail(nil)
 			if health, err := newBackend(t, c).Health(testContext(t), v.Handle); err != nil || len(health.Problems) > 0 {
 				t.Errorf("created again, health is %+v, %v", health, err)
 			}
 			c.MissStart(node, "pvc-1")
+			if all, err := newBackend(t, c).List(testContext(t), "lab"); err != nil || len(all) != 1 {
+				t.Errorf("listed %v, %v, want the volume", all, err)
+			}
 			health, err := newBackend(t, c).Health(testContext(t), v.Handle)
 			if err != nil || len(health.Problems) == 0 || health.Problems[0].Kind != volume.BrickDown {
 				t.Errorf("health is %+v, %v, want a brick that is down", health, err)

@@ -191,9 +191,6 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 		f.info, err = n.Volume(ctx, h.Name)
 		return err
 	})
-	if err == nil && f.info.Status == gluster.StatusCreated {
-		err = b.secondOpinion(ctx, h, f)
-	}
 	switch {
 	case volume.Is(err, volume.NotFound):
 		f.exists = false
@@ -202,10 +199,15 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 		return err
 	}
 	f.exists = true
-	f.marks, f.marked, err = mark.Read(f.info)
-	switch {
-	case err != nil:
+	if f.marks, f.marked, err = mark.Read(f.info); err != nil {
 		return err
+	}
+	if !f.handedOut() {
+		if err := b.secondOpinion(ctx, f); err != nil {
+			return err
+		}
+	}
+	switch {
 	case f.marks.Released:
 		f.foreign = "it was retained when its claim was deleted"
 	case f.marked && f.marks.Handle != h:
@@ -220,19 +222,24 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 	return nil
 }
 
-// secondOpinion asks the other nodes about a volume that one says was never
-// started: a node that was away just then still says so of a volume with data.
-func (b *Backend) secondOpinion(ctx context.Context, h volume.Handle, f *found) error {
-	for _, n := range b.reachable(f.survey, h.Name) {
-		info, err := n.Agent.Volume(ctx, h.Name)
-		if volume.Is(err, volume.Unavailable) {
+// secondOpinion asks the other nodes about a volume that is unfinished by the
+// word of one: a node that was away when it was marked or started says so still,
+// of a volume that has data.
+func (b *Backend) secondOpinion(ctx context.Context, f *found) error {
+	for _, n := range b.reachable(f.survey, f.info.Name) {
+		info, err := n.Agent.Volume(ctx, f.info.Name)
+		if volume.Is(err, volume.Unavailable) || volume.Is(err, volume.NotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if info.Status != gluster.StatusCreated {
-			f.info = info
+		other := found{info: info}
+		if other.marks, other.marked, err = mark.Read(info); err != nil {
+			return err
+		}
+		if other.handedOut() {
+			f.info, f.marks, f.marked = other.info, other.marks, other.marked
 			return nil
 		}
 	}
@@ -287,10 +294,14 @@ func (f *found) complete(b *Backend, op string, h volume.Handle) error {
 	return f.surely(op, h)
 }
 
-// ready reports whether the volume was once handed out: started at least once
-// with its marks set.
+// ready reports whether the volume is ours and was once handed out.
 func (f *found) ready() bool {
-	return f.exists && f.foreign == "" && f.marked && f.info.Status != gluster.StatusCreated
+	return f.exists && f.foreign == "" && f.handedOut()
+}
+
+// handedOut reports whether the volume was started at least once with its marks set.
+func (f *found) handedOut() bool {
+	return f.marked && f.info.Status != gluster.StatusCreated
 }
 
 // refuseForeign returns an error where the name belongs to a volume that is not ours.
@@ -339,7 +350,8 @@ func (b *Backend) Get(ctx context.Context, h volume.Handle) (volume.Volume, erro
 	return volume.Volume{}, &volume.Error{Kind: volume.NotFound, Op: op, On: h.String(), Err: errors.New("there is no such volume")}
 }
 
-// List implements volume.Backend with one gluster command.
+// List implements volume.Backend with one gluster command, and some for each
+// volume that is unfinished.
 func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error) {
 	var all []gluster.Volume
 	err := b.onAny(b.ranked(""), func(n *Node) (err error) {
@@ -352,15 +364,24 @@ func (b *Backend) List(ctx context.Context, pool string) ([]volume.Volume, error
 	var out []volume.Volume
 	for _, info := range all {
 		f := found{exists: true, info: info}
-		f.marks, f.marked, err = mark.Read(info)
+		if f.marks, f.marked, err = mark.Read(info); err == nil && !f.handedOut() && onOurPaths(info) {
+			err = b.secondOpinion(ctx, &f)
+		}
 		if err != nil {
 			b.log.WarnContext(ctx, "left a volume out of the list", "volume", info.Name, "error", err)
 			continue
 		}
 		if h := f.marks.Handle; f.ready() && !f.marks.Released && h.Backend == volume.Plain && h.Pool == pool && h.Name == info.Name {
-			out = append(out, b.describe(h, info, f.marks, volume.Ready, anywhere))
+			out = append(out, b.describe(h, f.info, f.marks, volume.Ready, anywhere))
 		}
 	}
 	slices.SortFunc(out, func(x, y volume.Volume) int { return strings.Compare(x.Handle.Name, y.Handle.Name) })
 	return out, nil
+}
+
+// onOurPaths reports whether the volume's bricks lie where agents make them.
+func onOurPaths(info gluster.Volume) bool {
+	return !slices.ContainsFunc(info.Bricks, func(k gluster.Brick) bool {
+		return !strings.HasSuffix(k.Path, agent.BrickPath("", info.Name))
+	})
 }
