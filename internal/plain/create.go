@@ -43,7 +43,7 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	leave, err := b.gate.enter(ctx, op, "volume "+h.String())
+	leave, err := b.gate.enter(ctx, p.Fingerprint(), op, "volume "+h.String())
 	if err != nil {
 		return volume.Volume{}, err
 	}

@@ -20,7 +20,7 @@ import (
 // last one is done the name's brick directories tell the next call what is left.
 func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	const op = "delete volume"
-	leave, err := b.gate.enter(ctx, op, "volume "+h.String())
+	leave, err := b.gate.enter(ctx, flowDelete, op, "volume "+h.String())
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // what was promised.
 func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
 	const op = "expand volume"
-	leave, err := b.gate.enter(ctx, op, "volume "+h.String())
+	leave, err := b.gate.enter(ctx, flowExpand, op, "volume "+h.String())
 	if err != nil {
 		return volume.Volume{}, err
 	}
