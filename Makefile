@@ -184,6 +184,10 @@ bench: ## Compare lvm false and true and volumes made by hand with fio, with dis
 bench-quick: ## The same with few jobs, within five minutes (root)
 	bench/in-lab quick bin/bench-quick
 
+.PHONY: bench-go
+bench-go: ## Compare the Go benchmarks with those of another commit (BASE, default the last tag); fails beyond 1.5 times
+	bench/go-code $(BASE)
+
 .PHONY: test-browser
 test-browser: ## Open a report of the benchmarks in a real browser and look (chromium)
 	$(GO) test -tags browser -count 1 -run InBrowser -v ./bench/report

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,7 @@ type benchOptions struct {
 	duration   time.Duration
 	dropCaches bool
 	out        string
+	configMap  string
 	note       string
 }
 
@@ -57,10 +59,11 @@ func (o *benchOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.DurationVar(&o.duration, "duration", 10*time.Second, "how long each job runs on each target in each round")
 	fs.BoolVar(&o.dropCaches, "drop-caches", false, "empty the page caches of this host, and of the nodes with --node-exec, before each run (root)")
 	fs.StringVar(&o.out, "out", "", "the directory for the result and its reports (default bench-TIME)")
+	fs.StringVar(&o.configMap, "config-map", "", "store the result in this ConfigMap of --namespace as well, which must be there (with --kubeconfig, or --kubernetes in a pod)")
 	fs.StringVar(&o.note, "note", "", "a note for the report, such as what disks these are")
 	fs.BoolVar(&o.kube.on, "kubernetes", false, "use the Kubernetes cluster that this runs in")
 	fs.StringVar(&o.kube.kubeconfig, "kubeconfig", "", "use the Kubernetes cluster of this kubeconfig file")
-	fs.StringVar(&o.namespace, "namespace", "default", "the namespace of claims")
+	fs.StringVar(&o.namespace, "namespace", "default", "the namespace of claims, and of --config-map")
 	o.pools.AddFlags(fs, env)
 	o.mounts.AddFlags(fs)
 	o.log.level = "warn" // progress is what people want to see
@@ -102,11 +105,34 @@ empties them, and even then a page is cold only the first time.`,
 				return err
 			}
 			defer done()
-			return benchRun(cmd.Context(), cmd, plan, o.out)
+			if o.configMap == "" {
+				return benchRun(cmd.Context(), cmd, plan, o.out)
+			}
+			return o.storedRun(cmd, env, plan, now)
 		},
 	}
 	o.AddFlags(cmd.Flags(), env)
 	return cmd
+}
+
+// storedRun runs a plan and stores what came of it in a ConfigMap.
+func (o *benchOptions) storedRun(cmd *cobra.Command, env environment, plan bench.Plan, now time.Time) error {
+	client, err := o.kube.client(env)
+	if err != nil {
+		return err
+	}
+	if client == nil {
+		return usagef("--config-map needs --kubeconfig, or --kubernetes in a pod")
+	}
+	if err := plan.Check(); err != nil {
+		return &usageError{err: err}
+	}
+	store := &benchStore{client: client, namespace: o.namespace, name: o.configMap}
+	if err := store.begin(cmd.Context(), now); err != nil {
+		return err
+	}
+	err = benchRun(cmd.Context(), cmd, plan, o.out)
+	return errors.Join(err, store.end(cmd.Context(), o.out, err))
 }
 
 // plan makes a plan of the flags. done closes what it opened.
