@@ -71,7 +71,7 @@ func BenchmarkCreateAndDelete(b *testing.B) {
 func BenchmarkGate(b *testing.B) {
 	turn := func(b *testing.B, g *gate) {
 		b.Helper()
-		leave, err := g.enter(b.Context(), "test", "pool")
+		leave, err := g.enter(b.Context(), "class", "test", "pool")
 		if err != nil {
 			b.Error(err)
 			return
