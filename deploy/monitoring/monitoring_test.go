@@ -24,6 +24,8 @@ const (
 	testsFile     = "alerts_test.yaml"
 	dashboardFile = "dashboard.json"
 	runbooks      = "../../docs/runbooks"
+	// metricName is the label that carries the name.
+	metricName = "__name__"
 )
 
 func read(t *testing.T, path string) []byte {
@@ -168,7 +170,7 @@ func exported(t *testing.T) map[string][]string {
 		if len(fields) != 3 {
 			t.Fatalf("metrics.txt: %q", line)
 		}
-		of := append(strings.Split(fields[2], ","), labels.MetricName)
+		of := append(strings.Split(fields[2], ","), metricName)
 		if fields[1] == "histogram" {
 			all[fields[0]+"_sum"], all[fields[0]+"_count"] = of, of
 			all[fields[0]+"_bucket"] = append(slices.Clone(of), "le")
@@ -263,7 +265,7 @@ func judge(t *testing.T, where, query string) (names []string) {
 			if !slices.Contains(of, m.Name) {
 				t.Errorf("%s: %s has no label %s", where, s.Name, m.Name)
 			}
-			for _, value := range strings.Split(m.Value, "|") {
+			for _, value := range strings.SplitSeq(m.Value, "|") {
 				if w, ok := allowed[m.Name]; ok && !slices.Contains(w, value) {
 					t.Errorf("%s: %s is never %q", where, m.Name, value)
 				}
@@ -276,7 +278,7 @@ func judge(t *testing.T, where, query string) (names []string) {
 
 func nameOf(matchers []*labels.Matcher) string {
 	for _, m := range matchers {
-		if m.Name == labels.MetricName {
+		if m.Name == metricName {
 			return m.Value
 		}
 	}
