@@ -162,7 +162,7 @@ func TestFaultsShowAndGo(t *testing.T) {
 			wrong: "TimeInSync/ClockOff", condition: v1alpha1.ConditionTimeInSync, says: "the clock of node n1 is off by -3m0s",
 		},
 		{
-			name: "roots are full",
+			name: "what others wrote fills the roots",
 			spoil: func(w *world, _ volume.Volume) {
 				for _, n := range []string{"n1", "n2", "n3"} {
 					w.cluster.Fill(n, "root1", 19*volume.GiB)
@@ -171,6 +171,20 @@ func TestFaultsShowAndGo(t *testing.T) {
 			mend: func(w *world, _ volume.Volume) {
 				for _, n := range []string{"n1", "n2", "n3"} {
 					w.cluster.Fill(n, "root1", 0)
+				}
+			},
+			wrong: "CapacityLow/AlmostPromised", condition: v1alpha1.ConditionCapacityLow, says: "less than 10 %",
+		},
+		{
+			name: "bricks fill the roots, beyond what was promised",
+			spoil: func(w *world, v volume.Volume) {
+				for _, n := range []string{"n1", "n2", "n3"} {
+					w.cluster.SetUsed(n, brick.Ref{Root: "root1", Volume: v.Handle.Name}, 19*volume.GiB, 1)
+				}
+			},
+			mend: func(w *world, v volume.Volume) {
+				for _, n := range []string{"n1", "n2", "n3"} {
+					w.cluster.SetUsed(n, brick.Ref{Root: "root1", Volume: v.Handle.Name}, 0, 1)
 				}
 			},
 			wrong: "CapacityLow/AlmostFull", condition: v1alpha1.ConditionCapacityLow, says: "less than 10 %",
