@@ -3,6 +3,7 @@ package poolmetrics
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,17 +130,21 @@ func (stuck) Describe(ctx context.Context) (agent.Description, error) {
 
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := pools(agenttest.New(agenttest.Default(3)))
+		var all atomic.Pointer[[]Pool]
+		set := func(p []Pool) { all.Store(&p) }
+		set(pools(agenttest.New(agenttest.Default(3))))
 		var c Collector
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { c.Watch(ctx, DefaultPeriod, func() []Pool { return all }); close(ended) }()
+		go func() { c.Watch(ctx, DefaultPeriod, func() []Pool { return *all.Load() }); close(ended) }()
 		pass(time.Second)
 		if got := reachable(t, &c); got != 3 {
 			t.Fatalf("%v nodes are reachable", got)
 		}
 		// One hangs: a scrape does not wait for it, and then it is said.
-		all[0].Members.Agents["n2"] = stuck{all[0].Members.Agents["n2"]}
+		hangs := pools(agenttest.New(agenttest.Default(3)))
+		hangs[0].Members.Agents["n2"] = stuck{hangs[0].Members.Agents["n2"]}
+		set(hangs)
 		pass(DefaultPeriod)
 		if began, got := time.Now(), reachable(t, &c); got != 3 || time.Since(began) != 0 {
 			t.Errorf("while a node is waited for: %v nodes are reachable, after %v", got, time.Since(began))
@@ -148,12 +153,12 @@ func TestWatch(t *testing.T) {
 		if got := reachable(t, &c); got != 2 {
 			t.Errorf("a node hangs: %v nodes are reachable", got)
 		}
-		all = nil
+		set(nil)
 		pass(DefaultPeriod * 2)
 		if n := testutil.CollectAndCount(&c); n != 0 {
 			t.Errorf("the pool is gone, and there are %d series", n)
 		}
-		all = pools(agenttest.New(agenttest.Default(1)))
+		set(pools(agenttest.New(agenttest.Default(1))))
 		pass(DefaultPeriod)
 		cancel()
 		<-ended
