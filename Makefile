@@ -192,6 +192,10 @@ bench-go: ## Compare the Go benchmarks with those of another commit (BASE, defau
 test-browser: ## Open a report of the benchmarks in a real browser and look (chromium)
 	$(GO) test -tags browser -count 1 -run InBrowser -v ./bench/report
 
+.PHONY: test-alerts
+test-alerts: promtool ## Test the alert rules and the dashboard, with Debian's promtool
+	PATH="$$PATH:$(CURDIR)/bin/prometheus/usr/bin" $(GO) test -count 1 -v ./deploy/monitoring
+
 .PHONY: cross
 cross: ## Compile the image's program for each of its platforms
 	@for arch in amd64 arm64; do \
@@ -226,3 +230,15 @@ compiler:
 	else \
 		echo "make: the race detector needs a C compiler: run apt-get install gcc libc6-dev" >&2; exit 1; \
 	fi
+
+# Only unpacked: installed, the package would start a Prometheus on this machine.
+.PHONY: promtool
+promtool:
+	@PATH="$$PATH:$(CURDIR)/bin/prometheus/usr/bin"; command -v promtool >/dev/null && exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "make: testing alerts needs promtool, which comes with Prometheus: put it into the PATH" >&2; exit 1; \
+	fi; \
+	echo "make: fetching promtool into bin/prometheus"; \
+	mkdir -p bin/prometheus; cd bin/prometheus; \
+	apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq; apt-get download -qq prometheus; }; \
+	dpkg -x prometheus_*.deb .; rm -f prometheus_*.deb

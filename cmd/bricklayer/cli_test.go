@@ -17,6 +17,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/api/client/versioned"
 )
 
 var update = flag.Bool("update", false, "write the golden files and the reference anew")
@@ -59,6 +60,8 @@ type command struct {
 	in      string
 	// kubernetes is what --kubernetes finds.
 	kubernetes kubernetes.Interface
+	// storagePools is what --pools-from=api finds.
+	storagePools versioned.Interface
 }
 
 const testPool = `apiVersion: bricklayer.csi/v1alpha1

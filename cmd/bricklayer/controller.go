@@ -122,14 +122,19 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	if server != nil {
 		running.Go(func() error { return server.Serve(ctx) })
 	}
+	beside := []func(context.Context){telemetry.leads}
+	switch {
+	case objects != nil:
+		beside = append(beside, func(ctx context.Context) { objects.look(ctx, client, pools, &telemetry.pools, log) })
+	case o.metrics != "":
+		beside = append(beside, telemetry.watch(pools))
+	}
 	if client != nil {
-		var beside []func(context.Context)
-		if objects != nil {
-			beside = append(beside, func(ctx context.Context) { objects.look(ctx, client, pools, log) })
-		}
 		running.Go(func() error {
 			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, telemetry.registry, log, beside...)
 		})
+	} else {
+		running.Go(func() error { together(beside)(ctx); return nil })
 	}
 	if o.metrics != "" {
 		running.Go(func() error { return telemetry.serve(ctx, o.metrics, pools.ready, log) })

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"bricklayer.csi/csi"
+	"bricklayer.csi/internal/poolmetrics"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -24,6 +25,8 @@ type telemetry struct {
 	registry   *prometheus.Registry
 	operations *prometheus.HistogramVec
 	running    *prometheus.GaugeVec
+	leader     prometheus.Gauge
+	pools      poolmetrics.Collector
 }
 
 func newTelemetry() *telemetry {
@@ -38,8 +41,12 @@ func newTelemetry() *telemetry {
 			Name: "bricklayer_operations_in_progress",
 			Help: "How many operations on volumes run or wait for their turn.",
 		}, []string{"operation"}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bricklayer_controller_leader",
+			Help: "1 where this controller does what one alone may do: it holds the lease, or there is none to hold.",
+		}),
 	}
-	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), t.operations, t.running)
+	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), t.operations, t.running, t.leader, &t.pools)
 	queues.register(t.registry)
 	return t
 }
@@ -70,6 +77,29 @@ func (t *telemetry) serve(ctx context.Context, address string, ready func(contex
 		return fmt.Errorf("serve metrics on %s: %w", address, err)
 	}
 	return nil
+}
+
+// leads says that this controller leads, until ctx ends.
+func (t *telemetry) leads(ctx context.Context) {
+	t.leader.Set(1)
+	defer t.leader.Set(0)
+	<-ctx.Done()
+}
+
+// watch looks at pools from files for the metrics, until ctx ends. Those of an API
+// server the operator looks at.
+func (t *telemetry) watch(served *pools) func(context.Context) {
+	return func(ctx context.Context) {
+		t.pools.Watch(ctx, poolmetrics.DefaultPeriod, func() []poolmetrics.Pool {
+			var all []poolmetrics.Pool
+			for name, s := range served.snapshot() {
+				if m, ok := served.members(name); ok {
+					all = append(all, poolmetrics.Pool{Resource: s.resource, Members: m})
+				}
+			}
+			return all
+		})
+	}
 }
 
 // readyTime bounds one look at whether the pools answer.

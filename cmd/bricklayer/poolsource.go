@@ -18,6 +18,7 @@ import (
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/operator"
 	"bricklayer.csi/internal/pool"
+	"bricklayer.csi/internal/poolmetrics"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -85,10 +86,12 @@ func (o *controllerOptions) open(ctx context.Context, env environment, log *slog
 }
 
 // look looks after the StoragePools of an API server until ctx ends.
-func (s *storagePools) look(ctx context.Context, events kubernetes.Interface, served *pools, log *slog.Logger) {
+func (s *storagePools) look(ctx context.Context, events kubernetes.Interface, served *pools, metrics *poolmetrics.Collector, log *slog.Logger) {
+	defer metrics.Clear() // another controller looks then
 	operator.New(operator.Options{
 		Client: s.client.BricklayerV1alpha1().StoragePools(), Informer: s.informer,
 		Members: served.members, Events: operator.Recorder(ctx, events, "bricklayer"), Log: log,
+		Seen: metrics.Seen, Gone: metrics.Gone,
 	}).Run(ctx)
 }
 
@@ -105,6 +108,7 @@ func (p *pools) members(name string) (operator.Members, bool) {
 		for _, n := range s.plain.Nodes {
 			m.Agents[n.Name] = n.Agent
 		}
+		m.CertificateExpires, _ = s.agents.CertificateExpires() // upkeep says why newer files are not in use
 	}
 	if s.heketi != nil {
 		m.Heketi = s.heketi

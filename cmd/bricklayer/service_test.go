@@ -47,7 +47,7 @@ func serve(t *testing.T, c *command, args ...string) (*grpc.ClientConn, *syncBuf
 	env := environment{
 		in: strings.NewReader(""), out: log, err: log, getenv: func(n string) string { return c.env[n] },
 		dial:       func(*poolsOptions, string) (agents, error) { return fakeAgents{c.cluster}, nil },
-		kubernetes: c.kubernetes,
+		kubernetes: c.kubernetes, storagePools: c.storagePools,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)

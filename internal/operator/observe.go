@@ -49,6 +49,8 @@ type Members struct {
 	// Heketi is nil where the pool names none, or for the reason in HeketiErr.
 	Heketi    Heketi
 	HeketiErr error
+	// CertificateExpires is when the certificate ends by which the agents are asked; zero where unknown.
+	CertificateExpires time.Time
 }
 
 // seenNode is what one storage node answered.

@@ -23,7 +23,7 @@ import (
 	"bricklayer.csi/internal/pool"
 )
 
-// Options are what an Operator needs. All but the times must be there.
+// Options are what an Operator needs. All must be there but the times, Seen and Gone.
 type Options struct {
 	Client versioned.StoragePoolInterface
 	// Informer runs, and has the pools.
@@ -32,6 +32,10 @@ type Options struct {
 	Members func(pool string) (Members, bool)
 	Events  record.EventRecorder
 	Log     *slog.Logger
+	// Seen is told what was seen of a pool, and Gone of a pool that is no more;
+	// both may be nil. They must not block.
+	Seen func(Seen)
+	Gone func(pool string)
 	// Period is how often a pool is looked at when nothing happens.
 	Period time.Duration
 	// CapacityPeriod is how often a status is written for its figures alone.
@@ -68,6 +72,12 @@ func New(o Options) *Operator {
 	}
 	if o.CapacityPeriod == 0 {
 		o.CapacityPeriod = DefaultCapacityPeriod
+	}
+	if o.Seen == nil {
+		o.Seen = func(Seen) {}
+	}
+	if o.Gone == nil {
+		o.Gone = func(string) {}
 	}
 	return &Operator{Options: o, written: map[string]time.Time{}}
 }
@@ -148,6 +158,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		delete(o.written, name)
+		o.Gone(name)
 		return 0, nil
 	}
 	if err != nil {
@@ -155,11 +166,12 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 	}
 	resource := pool.AsFile(found)
 	var j judgement
+	var members Members
 	if faults := resource.Validate(); len(faults) > 0 {
 		j = invalid(&resource, found.Status, faults)
 	} else {
-		members, served := o.Members(name)
-		if !served {
+		var served bool
+		if members, served = o.Members(name); !served {
 			return firstRetry, nil // whoever serves it has not heard of it yet
 		}
 		j = judge(&resource, found.Status, observe(ctx, name, members))
@@ -167,6 +179,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 	if ctx.Err() != nil {
 		return 0, ctx.Err() // what was seen is the end, not the pool
 	}
+	o.Seen(j.shown(members)) // also where the API server is not there to be told
 	if found.DeletionTimestamp != nil {
 		if gone, err := o.release(ctx, found, &j); gone || err != nil {
 			return 0, err

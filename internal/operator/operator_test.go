@@ -162,7 +162,7 @@ func TestFaultsShowAndGo(t *testing.T) {
 			wrong: "TimeInSync/ClockOff", condition: v1alpha1.ConditionTimeInSync, says: "the clock of node n1 is off by -3m0s",
 		},
 		{
-			name: "roots are full",
+			name: "what others wrote fills the roots",
 			spoil: func(w *world, _ volume.Volume) {
 				for _, n := range []string{"n1", "n2", "n3"} {
 					w.cluster.Fill(n, "root1", 19*volume.GiB)
@@ -171,6 +171,20 @@ func TestFaultsShowAndGo(t *testing.T) {
 			mend: func(w *world, _ volume.Volume) {
 				for _, n := range []string{"n1", "n2", "n3"} {
 					w.cluster.Fill(n, "root1", 0)
+				}
+			},
+			wrong: "CapacityLow/AlmostPromised", condition: v1alpha1.ConditionCapacityLow, says: "less than 10 %",
+		},
+		{
+			name: "bricks fill the roots, beyond what was promised",
+			spoil: func(w *world, v volume.Volume) {
+				for _, n := range []string{"n1", "n2", "n3"} {
+					w.cluster.SetUsed(n, brick.Ref{Root: "root1", Volume: v.Handle.Name}, 19*volume.GiB, 1)
+				}
+			},
+			mend: func(w *world, v volume.Volume) {
+				for _, n := range []string{"n1", "n2", "n3"} {
+					w.cluster.SetUsed(n, brick.Ref{Root: "root1", Volume: v.Handle.Name}, 0, 1)
 				}
 			},
 			wrong: "CapacityLow/AlmostFull", condition: v1alpha1.ConditionCapacityLow, says: "less than 10 %",
@@ -282,12 +296,13 @@ type running struct {
 	events *record.FakeRecorder
 	mu     sync.Mutex
 	writes int
+	seen   map[string]Seen
 }
 
 // start runs an operator in a bubble of time.
 func start(t *testing.T, w *world, update ...k8stesting.ReactionFunc) *running {
 	t.Helper()
-	r := &running{world: w, client: fake.NewClientset(w.pool.DeepCopy()), events: record.NewFakeRecorder(1000)}
+	r := &running{world: w, client: fake.NewClientset(w.pool.DeepCopy()), events: record.NewFakeRecorder(1000), seen: map[string]Seen{}}
 	r.client.PrependReactor("patch", "storagepools", func(k8stesting.Action) (bool, runtime.Object, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -308,6 +323,8 @@ func start(t *testing.T, w *world, update ...k8stesting.ReactionFunc) *running {
 	o := New(Options{
 		Client: r.client.BricklayerV1alpha1().StoragePools(), Informer: informer, Members: w.members,
 		Events: r.events, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Seen: func(s Seen) { r.mu.Lock(); defer r.mu.Unlock(); r.seen[s.Pool] = s },
+		Gone: func(pool string) { r.mu.Lock(); defer r.mu.Unlock(); delete(r.seen, pool) },
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { o.Run(ctx) })
@@ -432,4 +449,66 @@ func TestConflictIsTriedAgain(t *testing.T) {
 			t.Errorf("finalizers: %v", p.Finalizers)
 		}
 	})
+}
+
+// What was seen is told, with what is not in the status, and forgotten with the pool.
+func TestSeenIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(3)
+		w.cluster.SetClock("n1", 90*time.Second, false)
+		w.cluster.SetState("n3", agenttest.Off)
+		r := start(t, w)
+		pass(time.Minute)
+		r.mu.Lock()
+		seen := r.seen["lab"]
+		r.mu.Unlock()
+		if len(seen.Nodes) != 3 || seen.Nodes[0].Name != "n1" || seen.Nodes[0].ClockSynchronised || seen.Nodes[0].Offset.Round(time.Second) != 90*time.Second {
+			t.Fatalf("seen: %+v", seen.Nodes)
+		}
+		if !seen.Nodes[1].Reachable || !seen.Nodes[1].GlusterdReady || len(seen.Nodes[1].Roots) != 1 || seen.Nodes[2].Reachable {
+			t.Errorf("seen: %+v", seen.Nodes[1:])
+		}
+		if got := wrong(seen.Status); got != "Degraded/AgentUnreachable TimeInSync/ClockOff" {
+			t.Errorf("conditions: %s", got)
+		}
+		if age := time.Since(seen.At); age > DefaultPeriod*11/10 {
+			t.Errorf("the last look is %v old", age)
+		}
+		if err := r.client.BricklayerV1alpha1().StoragePools().Delete(t.Context(), "lab", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.seen) != 0 {
+			t.Errorf("the pool is gone, and still seen: %v", r.seen)
+		}
+	})
+}
+
+// Nodes are not called unreachable that nobody asked.
+func TestSeenOfAnInvalidPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.pool.Spec.Nodes[0].Roots = nil
+		r := start(t, w)
+		pass(time.Minute)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if seen := r.seen["lab"]; len(seen.Nodes) != 0 || wrong(seen.Status) != "Ready/Invalid" {
+			t.Errorf("seen: %+v", seen)
+		}
+	})
+}
+
+// Pools that no API server has are judged the same way.
+func TestLook(t *testing.T) {
+	w := newWorld(2)
+	w.cluster.SetState("n2", agenttest.GlusterdDown)
+	m, _ := w.members("lab")
+	m.CertificateExpires = time.Unix(1e9, 0)
+	seen := Look(t.Context(), w.pool, v1alpha1.StoragePoolStatus{}, m)
+	if got := wrong(seen.Status); got != "Degraded/GlusterdDown" || seen.Nodes[1].GlusterdReady || !seen.CertificateExpires.Equal(m.CertificateExpires) {
+		t.Errorf("%s, %+v", got, seen)
+	}
 }
