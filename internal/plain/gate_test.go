@@ -65,7 +65,7 @@ func TestGateIsFair(t *testing.T) {
 			mu.Lock()
 			order = append(order, flow)
 			mu.Unlock()
-			time.Sleep(time.Second) // the clock of synctest
+			<-time.After(time.Second) // the clock of synctest
 			leave()
 		}
 		for range 50 {
@@ -77,7 +77,7 @@ func TestGateIsFair(t *testing.T) {
 			go operate(flowDelete)
 		}
 		synctest.Wait()
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		synctest.Wait()
 		if len(order) != 54 {
 			t.Fatalf("%d had their turn, want 54", len(order))
@@ -111,7 +111,7 @@ func TestGateLosesNoTurn(t *testing.T) {
 			var running atomic.Int64
 			for _, c := range callers {
 				go func() {
-					time.Sleep(time.Duration(c[1]) * time.Second)
+					<-time.After(time.Duration(c[1]) * time.Second)
 					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Duration(c[2])*time.Second)
 					defer cancel()
 					leave, err := g.enter(ctx, fmt.Sprint(c[0]), "test", "a volume")
@@ -121,12 +121,12 @@ func TestGateLosesNoTurn(t *testing.T) {
 					if n := running.Add(1); n > int64(size) {
 						t.Errorf("%d run, want at most %d", n, size)
 					}
-					time.Sleep(3 * time.Second)
+					<-time.After(3 * time.Second)
 					running.Add(-1)
 					leave()
 				}()
 			}
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			synctest.Wait()
 			if g.running != 0 || len(g.lines) != 0 {
 				t.Errorf("in the end %d run and %d lines wait", g.running, len(g.lines))
