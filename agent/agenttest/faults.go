@@ -266,6 +266,12 @@ func (c *Cluster) LoseBricks(name string) {
 	}
 }
 
+// ForgeMark has a brick directory say that it belongs to another handle, as where
+// two pools have the same roots.
+func (c *Cluster) ForgeMark(node string, ref brick.Ref, handle string) {
+	c.onBrick(node, ref, func(b *fakeBrick) { b.mark.Handle = handle })
+}
+
 // MissStart has a node take a started volume for one that never was, until it is
 // started once more.
 func (c *Cluster) MissStart(node, name string) {

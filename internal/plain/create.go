@@ -319,6 +319,7 @@ func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) er
 	now := b.ask(ctx, pl.handle.Name, true)
 	f.survey = now
 	f.disown(pl.handle)
+	others := f.foreign != "" // directories of another handle, which may be that volume's
 	if err := b.look(ctx, pl.handle, f); err != nil {
 		return err
 	}
@@ -327,7 +328,7 @@ func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) er
 	switch {
 	case f.exists && f.foreign == "" && same:
 		return nil
-	case f.exists && b.isGhost(f, pl):
+	case f.exists && !others && b.isGhost(f, pl):
 		err := b.command(f.survey, pl.handle.Name, func(n agent.Node) error {
 			return accept(n.DeleteVolume(ctx, pl.handle.Name), gluster.NotFound)
 		})

@@ -9,6 +9,7 @@ import (
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -229,6 +230,52 @@ func TestCreateWhereARecordCameBack(t *testing.T) {
 			}
 			wantOne(t, c, spec, volume.GiB)
 		})
+	}
+}
+
+// A record whose directories are another pool's is that pool's, wherever ours lie.
+func TestCreateWhereAnotherPoolMakesThatVolume(t *testing.T) {
+	c := agenttest.New(agenttest.Default(6))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	ctx, cancel := context.WithCancel(testContext(t))
+	c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
+	if _, err := newService(t, c).Create(ctx, spec); err == nil {
+		t.Fatal("it was made")
+	}
+	c.Fail(nil)
+	record, err := c.Nodes()[0].Volume(t.Context(), "pvc-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, k := range record.Bricks {
+		there[k.Host] = true
+	}
+	for _, n := range c.Config().Nodes {
+		if there[n.Address] {
+			c.Fill(n.Name, "root1", 10*volume.GiB)
+			c.ForgeMark(n.Name, brick.Ref{Root: "root1", Volume: "pvc-1"}, "bl1.plain.other.pvc-1")
+		}
+	}
+	b := newBackend(t, c)
+	p := spec.Parameters
+	pl := &plan{spec: spec, handle: spec.Handle(), marks: mark.Volume{
+		Handle: spec.Handle(), Size: volume.GiB, Type: p.Type, Fingerprint: p.Fingerprint(), GID: volume.MinGID, Enforce: p.Quota, OnDelete: p.OnDelete,
+	}}
+	// Create itself would see the other pool's directories first, unless they are
+	// made while it works.
+	f := &found{survey: b.ask(t.Context(), "pvc-1", true)}
+	if err := b.choosePlaces(pl, f.survey); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.makeBricks(t.Context(), pl); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.makeVolume(t.Context(), pl, f); !volume.Is(err, volume.Exists) {
+		t.Errorf("got %v, want Exists", err)
+	}
+	if left := c.Leftovers(); len(left.Volumes) != 1 || len(left.Bricks) != 3 {
+		t.Errorf("the other pool's volume is gone:\n%s", left)
 	}
 }
 
