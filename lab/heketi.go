@@ -156,6 +156,9 @@ func (l *Lab) configureHeketi() error {
 		"jwt": map[string]any{heketiUser: map[string]any{"key": secret}, "user": map[string]any{"key": secret + "-user"}},
 		"glusterfs": map[string]any{
 			"executor": "ssh", "db": l.paths.heketi("heketi.db"), "loglevel": "debug",
+			// heketi makes no brick on a node whose glusterd was down when it last
+			// looked, and says "No space"; by default it looks every two minutes.
+			"refresh_time_monitor_gluster_nodes": 10, // seconds
 			"sshexec": map[string]any{
 				"keyfile": l.paths.heketi("ssh"), "user": "root", "port": "22", "fstab": "/etc/fstab", "gluster_cli_timeout": 900,
 			},
