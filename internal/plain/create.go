@@ -87,8 +87,7 @@ func (b *Backend) adopt(ctx context.Context, spec volume.Spec, f *found) (volume
 			Next: "delete it, or start it with: gluster volume start " + v.Handle.Name,
 		}
 	}
-	_, err := b.offline(ctx, f.survey, f.info)
-	if err != nil {
+	if _, err := b.offline(ctx, f.survey, f.info); err != nil {
 		b.log.DebugContext(ctx, "the bricks of a volume that is there cannot be looked at", "volume", v.Handle.Name, "error", err)
 	}
 	return v, nil
@@ -316,8 +315,7 @@ func refuseKept(h volume.Handle, bricks []foundBrick) error {
 // command whose answer was lost, another controller, a stranger's volume, or a
 // record that came back.
 func (b *Backend) judge(ctx context.Context, pl *plan, f *found, taken error) error {
-	now := b.ask(ctx, pl.handle.Name, true)
-	f.survey = now
+	f.survey = b.ask(ctx, pl.handle.Name, true)
 	f.disown(pl.handle)
 	others := f.foreign != "" // directories of another handle, which may be that volume's
 	if err := b.look(ctx, pl.handle, f); err != nil {

@@ -114,17 +114,23 @@ func TestDeleteRefusesWhileABrickCannotBeReached(t *testing.T) {
 	wantOne(t, c, spec, volume.GiB)
 }
 
-// A volume that is not marked yet is known by its bricks; while one of their nodes
-// is away it is nobody's for certain.
-func TestUnmarkedVolumeWhileANodeIsAway(t *testing.T) {
-	c := agenttest.New(agenttest.Default(3))
-	spec := testSpec(t, "pvc-1", volume.GiB)
+// leaveUnmarked breaks a creation off between making the volume and marking it.
+func leaveUnmarked(t *testing.T, c *agenttest.Cluster, spec volume.Spec) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(testContext(t))
 	c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
 	if _, err := newService(t, c).Create(ctx, spec); err == nil {
 		t.Fatal("it was made")
 	}
 	c.Fail(nil)
+}
+
+// A volume that is not marked yet is known by its bricks; while one of their nodes
+// is away it is nobody's for certain.
+func TestUnmarkedVolumeWhileANodeIsAway(t *testing.T) {
+	c := agenttest.New(agenttest.Default(3))
+	spec := testSpec(t, "pvc-1", volume.GiB)
+	leaveUnmarked(t, c, spec)
 	for _, state := range []agenttest.State{agenttest.AgentDown, agenttest.Off} {
 		c.SetState("n2", state)
 		if _, err := newService(t, c).Create(testContext(t), spec); !volume.Is(err, volume.Unavailable) || !strings.Contains(err.Error(), "n2") {
@@ -208,12 +214,7 @@ func TestCreateWhereARecordCameBack(t *testing.T) {
 		t.Run("more on "+full, func(t *testing.T) {
 			c := agenttest.New(agenttest.Default(5))
 			spec := testSpec(t, "pvc-1", volume.GiB)
-			ctx, cancel := context.WithCancel(testContext(t))
-			c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
-			if _, err := newService(t, c).Create(ctx, spec); err == nil {
-				t.Fatal("it was made")
-			}
-			c.Fail(nil)
+			leaveUnmarked(t, c, spec)
 			c.LoseBricks("pvc-1")
 			if left := c.Leftovers(); len(left.Volumes) != 1 || len(left.Bricks) != 0 {
 				t.Fatalf("no record without bricks:\n%s", left)
@@ -237,12 +238,7 @@ func TestCreateWhereARecordCameBack(t *testing.T) {
 func TestCreateWhereAnotherPoolMakesThatVolume(t *testing.T) {
 	c := agenttest.New(agenttest.Default(6))
 	spec := testSpec(t, "pvc-1", volume.GiB)
-	ctx, cancel := context.WithCancel(testContext(t))
-	c.Fail(agenttest.Do(agenttest.Call{Verb: agenttest.SetOptions, Moment: agenttest.Before}, cancel))
-	if _, err := newService(t, c).Create(ctx, spec); err == nil {
-		t.Fatal("it was made")
-	}
-	c.Fail(nil)
+	leaveUnmarked(t, c, spec)
 	record, err := c.Nodes()[0].Volume(t.Context(), "pvc-1")
 	if err != nil {
 		t.Fatal(err)

@@ -53,12 +53,12 @@ func (g *gate) enter(ctx context.Context, flow, op, on string) (leave func(), er
 	}
 	select {
 	case <-turn:
-		return sync.OnceFunc(g.leave), nil
+		return g.leave, nil
 	case <-ctx.Done():
-		before, all := g.giveUp(turn)
+		same, all := g.giveUp(turn)
 		return nil, &volume.Error{
 			Kind: volume.Busy, Op: op, On: on,
-			Err:  errors.Join(fmt.Errorf("%d operations run on this pool and %d wait, %d of this kind and class", g.size, all, before), context.Cause(ctx)),
+			Err:  errors.Join(fmt.Errorf("%d operations run on this pool and %d wait, %d of this kind and class", g.size, all, same), context.Cause(ctx)),
 			Next: "nothing was changed; repeat the call later",
 		}
 	}
