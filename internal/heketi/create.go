@@ -85,7 +85,7 @@ func (b *Backend) request(spec volume.Spec) (api.VolumeCreateRequest, volume.Siz
 	}
 	r.GlusterVolumeOptions = b.volumeOptions(marks{
 		handle: spec.Handle(), fingerprint: p.Fingerprint(), created: time.Now(),
-	}, p.Options)
+	}, p.GlusterOptions())
 	return r, size, nil
 }
 

@@ -105,13 +105,13 @@ func mustDelete(t testing.TB, b *heketi.Backend, h volume.Handle) {
 // restarted; so does a volume on plain directories that is mounted beside it.
 func TestVolumeOfHeketi(t *testing.T) {
 	b, l := newBackend(t, true), lab.Current()
-	spec := testSpec(t, "whole", "volumeoptions", "performance.read-ahead off", "gidMin", "4000", "gidMax", "4010")
+	spec := testSpec(t, "whole", "volumeprofile", "database", "volumeoptions", "performance.read-ahead off", "gidMin", "4000", "gidMax", "4010")
 	v := mustCreate(t, b, spec)
 	info, err := l.Exec(labContext(t), "n1", "gluster", "volume", "info", v.Handle.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"user.bricklayer.handle: " + v.Handle.String(), "performance.read-ahead: off", "auth.allow: "} {
+	for _, want := range []string{"user.bricklayer.handle: " + v.Handle.String(), "performance.read-ahead: off", "auth.allow: ", "performance.strict-o-direct: on"} {
 		if !strings.Contains(string(info), want) {
 			t.Errorf("gluster volume info lacks %q:\n%s", want, info)
 		}

@@ -181,7 +181,7 @@ func (b *Backend) build(ctx context.Context, pl *plan, f *found) (volume.Volume,
 		}
 	}
 	if !f.marked {
-		options, err := b.volumeOptions(pl.marks, pl.spec.Parameters.Options)
+		options, err := b.volumeOptions(pl.marks, pl.spec.Parameters.GlusterOptions())
 		if err == nil {
 			err = b.command(f.survey, name, func(n agent.Node) error { return n.SetOptions(ctx, name, options) })
 		}

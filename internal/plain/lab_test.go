@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -71,6 +72,30 @@ func TestDfShowsTheSize(t *testing.T) {
 			}
 			if gid := int(info.Sys().(*syscall.Stat_t).Gid); gid != v.GID || info.Mode().Perm() != 0o775 || info.Mode()&os.ModeSetgid == 0 {
 				t.Errorf("the root has gid %d and mode %v, want %d and 2775", gid, info.Mode(), v.GID)
+			}
+		})
+	}
+	labtest.CheckEmpty(t)
+}
+
+// Gluster takes the options of each profile, and the volume has them.
+func TestProfilesInGluster(t *testing.T) {
+	b := labtest.Backend(t)
+	for _, profile := range volume.Profiles() {
+		t.Run(string(profile), func(t *testing.T) {
+			v, err := b.Create(labContext(t), labtest.Spec(t, "profile-"+string(profile), volume.GiB, "volumeprofile", string(profile)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mustDelete(t, b, v.Handle)
+			info, err := lab.Current().Exec(labContext(t), "n1", "gluster", "volume", "info", v.Handle.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range profile.Options() {
+				if line := o.Key + ": " + o.Value + "\n"; !strings.Contains(string(info), line) {
+					t.Errorf("the volume lacks %q:\n%s", line, info)
+				}
 			}
 		})
 	}

@@ -57,7 +57,10 @@ type Parameters struct {
 	Layout Layout
 	// Type is the volume's Gluster type.
 	Type Type
-	// Options are the class's own Gluster options, sorted by key.
+	// Profile is General unless said otherwise.
+	Profile Profile
+	// Options are the class's own Gluster options, sorted by key; a volume gets
+	// those of its profile besides: see GlusterOptions.
 	Options []Option
 	// NamePrefix opens the Gluster volume's name; may be empty.
 	NamePrefix string
@@ -117,6 +120,9 @@ func (p Parameters) Fingerprint() string {
 	fmt.Fprintf(h, "lvm=%t layout=%s type=%s prefix=%s gid=%d-%d quota=%t options=%q",
 		p.LVM, p.Layout, p.Type, p.NamePrefix, p.GIDMin, p.GIDMax, p.Quota, p.Options)
 	fmt.Fprintf(h, " clusters=%q snapfactor=%g", p.Heketi.ClusterIDs, p.Heketi.SnapFactor)
+	if p.Profile != General { // as before there were profiles
+		fmt.Fprintf(h, " profile=%s", p.Profile)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
@@ -153,6 +159,11 @@ var keys = []key{
 		t, err := ParseType(v)
 		p.Type = t
 		return err == nil
+	}},
+	{"volumeprofile", everywhere, profilesAllowed(), func(p *Parameters, v string) bool {
+		p.Profile = Profile(v)
+		_, known := profiles[p.Profile]
+		return known
 	}},
 	{
 		"volumeoptions", everywhere, "a comma-separated list of Gluster options, each a key, one space and a value; not user.bricklayer.*",
@@ -213,7 +224,7 @@ const metadataPrefix = "csi.storage.k8s.io/"
 // ParseParameters reads a StorageClass's parameters. Keys are case-insensitive.
 // The first bad one, in the order of its spelling, is named in a *FieldError.
 func ParseParameters(given map[string]string) (Parameters, error) {
-	p := Parameters{Layout: LayoutVolume, Quota: true, OnDelete: DeleteData, GIDMin: MinGID, GIDMax: MaxGID}
+	p := Parameters{Layout: LayoutVolume, Profile: General, Quota: true, OnDelete: DeleteData, GIDMin: MinGID, GIDMax: MaxGID}
 	p.Type, _ = ParseType("")
 	p.Heketi.AuthEnabled = true
 	seen := map[string]string{} // canonical name -> as the user spelt it
@@ -348,7 +359,7 @@ func parseOptions(to *[]Option, v string) bool {
 		}
 		options = append(options, Option{Key: k, Value: value})
 	}
-	slices.SortFunc(options, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(options, byKey)
 	for i := 1; i < len(options); i++ {
 		if options[i].Key == options[i-1].Key {
 			return false
@@ -357,6 +368,8 @@ func parseOptions(to *[]Option, v string) bool {
 	*to = options
 	return true
 }
+
+func byKey(a, b Option) int { return cmp.Compare(a.Key, b.Key) }
 
 func only(s, set string) bool {
 	for i := range len(s) {

@@ -15,7 +15,7 @@ func TestParseParametersDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Parameters{
-		Layout: LayoutVolume, Type: Type{Durability: Replicate, Replicas: 3}, Quota: true, OnDelete: DeleteData,
+		Layout: LayoutVolume, Profile: General, Type: Type{Durability: Replicate, Replicas: 3}, Quota: true, OnDelete: DeleteData,
 		GIDMin: 2000, GIDMax: 2147483647, Heketi: HeketiParameters{AuthEnabled: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -39,7 +39,7 @@ func TestParseParametersInTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Parameters{
-		LVM: true, Layout: LayoutVolume, Type: Type{Durability: Replicate, Replicas: 3}, Quota: true, OnDelete: DeleteData,
+		LVM: true, Layout: LayoutVolume, Profile: General, Type: Type{Durability: Replicate, Replicas: 3}, Quota: true, OnDelete: DeleteData,
 		Options: []Option{{"client.ssl", "on"}, {"server.ssl", "on"}}, NamePrefix: "dept-dev", GIDMin: 40000, GIDMax: 50000,
 		Heketi: HeketiParameters{
 			URL: "http://127.0.0.1:8081", User: "admin", AuthEnabled: true, SecretName: "heketi-secret", SecretNamespace: "default",
@@ -75,6 +75,8 @@ func TestParseParametersRefuses(t *testing.T) {
 		{"resturl", "http://user:pw@h", "parameters.resturl", "http"},
 		{"clusterid", "xyz", "parameters.clusterid", "32"},
 		{"secretName", "a/b", "parameters.secretName", "Secret"},
+		{"volumeprofile", "fast", "parameters.volumeprofile", "big-files, database, general, small-files"},
+		{"volumeprofile", "", "parameters.volumeprofile", "general"},
 		{"volumeoptions", "a.b", "parameters.volumeoptions", "one space"},
 		{"volumeoptions", "a.b on\nauth.allow *", "parameters.volumeoptions", "list"},
 		{"volumeoptions", "a.b on off", "parameters.volumeoptions", "list"},
