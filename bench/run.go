@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"bricklayer.csi/bench/fio"
@@ -46,6 +45,9 @@ type runner struct {
 	targets []*opened
 	// looked are the hosts the counters of which are read: each once.
 	looked []host.Host
+	// before is what they said when the last run's writes had reached the disks; nil
+	// where that is not known.
+	before []counters
 	result Result
 	done   int
 	took   time.Duration
@@ -267,7 +269,10 @@ func (r *runner) measure(ctx context.Context, t *opened, j fio.Job, run *Run) er
 	if err := r.prepare(ctx, t, dir); err != nil {
 		return err
 	}
-	before, lookErr := look(ctx, r.looked)
+	before, lookErr := r.before, error(nil)
+	if r.before = nil; before == nil {
+		before, lookErr = look(ctx, r.looked)
+	}
 	out, err := fio.Run(ctx, t.place.Host, dir, j, fio.Options{Duration: r.plan.Duration, Seed: uint64(run.Round + r.plan.WarmUp + 1)})
 	if err != nil {
 		return err
@@ -293,13 +298,13 @@ func (r *runner) settle(ctx context.Context, t *opened, j fio.Job, dir string) e
 			return fmt.Errorf("settle %s: %w", dir, err)
 		}
 	}
-	errs := make([]error, len(r.plan.Nodes))
-	var wg sync.WaitGroup
-	for i, n := range r.plan.Nodes {
-		wg.Go(func() { _, errs[i] = n.Run(ctx, "exec sync\n") })
+	var err error
+	r.before, err = lookAfter(ctx, "sync || exit 1\n", r.looked)
+	if err != nil {
+		r.before = nil
+		return fmt.Errorf("settle: %w", err)
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return nil
 }
 
 // prepare sees that the target is still what it was, and drops caches.
