@@ -28,6 +28,8 @@ type Cell struct {
 	Bound Bound
 	// Histogram is of all rounds together.
 	Histogram []fio.Bin
+	// Steps is where a volume's time went, in seconds: medians of the rounds that tell.
+	Steps map[Step]float64
 	// Values are the rounds' own, in their order.
 	Values []float64
 	// Fault is the last one; the rounds that went well count all the same.
@@ -65,6 +67,7 @@ func (r Result) cell(j JobInfo, t TargetInfo) Cell {
 	c := Cell{Target: t.Name, Fault: t.Fault}
 	var cpu, disk []float64
 	var histograms [][]fio.Bin
+	steps := map[Step][]float64{}
 	for _, run := range r.Runs {
 		if run.Job != j.Name || run.Target != t.Name {
 			continue
@@ -80,12 +83,21 @@ func (r Result) cell(j JobInfo, t TargetInfo) Cell {
 		c.Load.Unknown = max(c.Load.Unknown, run.Load.Unknown)
 		cpu, disk = append(cpu, run.Load.CPU), append(disk, run.Load.Disk)
 		c.Load.CPUOf, c.Load.DiskOf = run.Load.CPUOf, run.Load.DiskOf
+		if run.Steps != nil {
+			for _, step := range Steps() {
+				steps[step] = append(steps[step], run.Steps[step])
+			}
+		}
 	}
 	c.Rounds = len(c.Values)
 	c.Value = stats.Of(c.Values)
 	c.Load.CPU, c.Load.Disk = stats.Median(cpu), stats.Median(disk)
 	c.Bound = c.Load.Bound()
 	c.Histogram = fio.Merge(histograms...)
+	c.Steps = map[Step]float64{}
+	for step, seconds := range steps {
+		c.Steps[step] = stats.Median(seconds)
+	}
 	if t.Name != r.Plan.Baseline {
 		if ratio, ok := r.Ratio(j.Name, t.Name, r.Plan.Baseline); ok {
 			c.Ratio = &ratio

@@ -58,41 +58,40 @@ func (m *ClassMaker) Facts() map[string]string {
 	return map[string]string{"size": m.size.String(), "type": m.specs.Type.String()}
 }
 
-func (m *ClassMaker) spec(name string) (volume.Spec, error) {
-	return m.by.Spec(name, volume.SizeRange{Required: m.size}, m.class)
-}
-
 // Make implements Maker.
-func (m *ClassMaker) Make(ctx context.Context, name string) (time.Duration, error) {
-	spec, err := m.spec(name)
-	if err != nil {
-		return 0, err
-	}
-	begun := time.Now()
-	_, err = m.by.Create(ctx, spec)
-	return time.Since(begun), err
+func (m *ClassMaker) Make(ctx context.Context, name string) (Took, error) {
+	return m.clocked(ctx, name, func(ctx context.Context, spec volume.Spec) error {
+		_, err := m.by.Create(ctx, spec)
+		return err
+	})
 }
 
 // Expand implements Maker.
-func (m *ClassMaker) Expand(ctx context.Context, name string) (time.Duration, bool, error) {
-	spec, err := m.spec(name)
-	if err != nil {
-		return 0, true, err
-	}
-	begun := time.Now()
-	_, err = m.by.Expand(ctx, spec.Handle(), volume.SizeRange{Required: 2 * m.size})
-	return time.Since(begun), true, err
+func (m *ClassMaker) Expand(ctx context.Context, name string) (Took, bool, error) {
+	took, err := m.clocked(ctx, name, func(ctx context.Context, spec volume.Spec) error {
+		_, err := m.by.Expand(ctx, spec.Handle(), volume.SizeRange{Required: 2 * m.size})
+		return err
+	})
+	return took, true, err
 }
 
 // Remove implements Maker.
-func (m *ClassMaker) Remove(ctx context.Context, name string) (time.Duration, error) {
-	spec, err := m.spec(name)
+func (m *ClassMaker) Remove(ctx context.Context, name string) (Took, error) {
+	return m.clocked(ctx, name, func(ctx context.Context, spec volume.Spec) error {
+		return m.by.Delete(ctx, spec.Handle())
+	})
+}
+
+func (m *ClassMaker) clocked(ctx context.Context, name string, do func(ctx context.Context, spec volume.Spec) error) (Took, error) {
+	spec, err := m.by.Spec(name, volume.SizeRange{Required: m.size}, m.class)
 	if err != nil {
-		return 0, err
+		return Took{}, err
 	}
-	begun := time.Now()
-	err = m.by.Delete(ctx, spec.Handle())
-	return time.Since(begun), err
+	took, err := watched(ctx, func(ctx context.Context) error { return do(ctx, spec) })
+	if m.specs.LVM {
+		took.Steps = nil // its work is heketi's, which tells nothing of its steps
+	}
+	return took, err
 }
 
 // HandNode is a storage node with one of its brick roots.
@@ -139,17 +138,17 @@ func (m *HandMaker) Facts() map[string]string {
 }
 
 // timed runs a script on the first node between two looks at its clock.
-func (m *HandMaker) timed(ctx context.Context, script string) (time.Duration, error) {
+func (m *HandMaker) timed(ctx context.Context, script string) (Took, error) {
 	out, err := m.nodes[0].Host.Run(ctx, "from=$(date +%s%N)\n"+script+"\nto=$(date +%s%N)\necho \"took $((to - from))\"\n")
 	if err != nil {
-		return 0, err
+		return Took{}, err
 	}
 	_, number, _ := strings.Cut(string(out), "took ")
 	ns, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 	if err != nil || ns <= 0 {
-		return 0, fmt.Errorf("on %s: %.80q: want a time above zero", m.nodes[0].Host, number)
+		return Took{}, fmt.Errorf("on %s: %.80q: want a time above zero", m.nodes[0].Host, number)
 	}
-	return time.Duration(ns), nil
+	return Took{Whole: time.Duration(ns)}, nil
 }
 
 // everywhere runs a script on all nodes at once.
@@ -164,13 +163,13 @@ func (m *HandMaker) everywhere(ctx context.Context, script func(n HandNode) stri
 }
 
 // Make implements Maker.
-func (m *HandMaker) Make(ctx context.Context, name string) (time.Duration, error) {
+func (m *HandMaker) Make(ctx context.Context, name string) (Took, error) {
 	if err := volume.CheckName(name); err != nil {
-		return 0, err
+		return Took{}, err
 	}
 	err := m.everywhere(ctx, func(n HandNode) string { return "exec mkdir -p " + host.Quote(n.Root+"/"+name+"/brick") + "\n" })
 	if err != nil {
-		return 0, err
+		return Took{}, err
 	}
 	words := append([]string{"gluster", "--mode=script", "volume", "create", name}, shape(m.typ)...)
 	for _, n := range m.nodes {
@@ -180,19 +179,19 @@ func (m *HandMaker) Make(ctx context.Context, name string) (time.Duration, error
 }
 
 // Expand implements Maker: there is no command for it that adds no bricks.
-func (m *HandMaker) Expand(context.Context, string) (time.Duration, bool, error) {
-	return 0, false, nil
+func (m *HandMaker) Expand(context.Context, string) (Took, bool, error) {
+	return Took{}, false, nil
 }
 
 // Remove implements Maker.
-func (m *HandMaker) Remove(ctx context.Context, name string) (time.Duration, error) {
+func (m *HandMaker) Remove(ctx context.Context, name string) (Took, error) {
 	if err := volume.CheckName(name); err != nil {
-		return 0, err
+		return Took{}, err
 	}
 	took, err := m.timed(ctx, fmt.Sprintf(`gluster --mode=script volume stop %[1]s >/dev/null 2>&1 || gluster --mode=script volume info %[1]s >/dev/null 2>&1 || gone=1
 [ -n "$gone" ] || gluster --mode=script volume delete %[1]s >/dev/null || exit 1`, name))
 	if err != nil {
-		return 0, err
+		return Took{}, err
 	}
 	return took, m.everywhere(ctx, func(n HandNode) string { return "exec rm -rf " + host.Quote(n.Root+"/"+name) + "\n" })
 }

@@ -19,11 +19,11 @@ type Maker interface {
 	Kind() string
 	Facts() map[string]string
 	// Make returns how long it took, by the clock that is nearest to the work.
-	Make(ctx context.Context, volume string) (time.Duration, error)
+	Make(ctx context.Context, volume string) (Took, error)
 	// Expand doubles the volume, and Supported is false where there is nothing to do.
-	Expand(ctx context.Context, volume string) (took time.Duration, supported bool, err error)
+	Expand(ctx context.Context, volume string) (took Took, supported bool, err error)
 	// Remove removes the volume, or what there is of it.
-	Remove(ctx context.Context, volume string) (time.Duration, error)
+	Remove(ctx context.Context, volume string) (Took, error)
 }
 
 // Verbs of a provisioning benchmark, in the place of jobs.
@@ -43,8 +43,9 @@ type ProvisionPlan struct {
 	Rounds, WarmUp int
 	// Volumes are made in each round by each maker, so many at once.
 	Volumes, Concurrency int
-	// Existing volumes stand by the time that is measured; the first maker makes them.
-	Existing int
+	// Existing is how many volumes stand by while it is measured, one number a
+	// series: ParseExisting. The first maker makes them.
+	Existing []int
 	// Run tells one run from others: names begin with it.
 	Run      string
 	Baseline string
@@ -64,8 +65,8 @@ func (p ProvisionPlan) Check() error {
 		return fmt.Errorf("volumes: %d: want 1 to 1000 a round", p.Volumes)
 	case p.Concurrency < 1 || p.Concurrency > p.Volumes:
 		return fmt.Errorf("concurrency: %d: want 1 to the number of volumes, %d", p.Concurrency, p.Volumes)
-	case p.Existing < 0 || p.Existing > 10_000:
-		return fmt.Errorf("existing: %d: want 0 to 10000", p.Existing)
+	case !ascends(p.Existing):
+		return fmt.Errorf("existing: %v: want one number or more from 0 to %d, each above the one before", p.Existing, maxExisting)
 	}
 	known := slices.ContainsFunc(p.Makers, func(m Maker) bool { return m.Name() == p.Baseline })
 	if p.Baseline != "" && !known {
@@ -97,10 +98,7 @@ func Provision(ctx context.Context, plan ProvisionPlan, hooks Hooks) (Result, er
 	p.begin()
 	err := p.machine(ctx)
 	if err == nil {
-		err = p.fill(ctx)
-	}
-	if err == nil {
-		err = p.rounds(ctx)
+		err = p.series(ctx)
 	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", context.Cause(ctx))
@@ -108,31 +106,32 @@ func Provision(ctx context.Context, plan ProvisionPlan, hooks Hooks) (Result, er
 	if err != nil {
 		p.result.Stopped = err.Error()
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
-	defer cancel()
-	for _, name := range p.filled {
-		if _, removeErr := p.plan.Makers[0].Remove(closing, name); removeErr != nil {
-			p.left(removeErr)
-		}
-	}
+	p.empty(context.WithoutCancel(ctx))
 	p.result.Ended = time.Now().UTC()
 	return p.result, errors.Join(err, p.save())
 }
 
 func (p *provisioning) begin() {
+	standBy := strings.ReplaceAll(strings.Trim(fmt.Sprint(p.plan.Existing), "[]"), " ", ", then ")
 	p.result = Result{
 		Schema: Schema, Begun: time.Now().UTC(), Machine: Machine{Bricklayer: p.plan.Version},
 		Plan: PlanInfo{
 			Rounds: p.plan.Rounds, WarmUp: p.plan.WarmUp, Baseline: p.plan.Baseline,
-			Caches: fmt.Sprintf("%d volumes a round, %d at once, beside %d that stand by", p.plan.Volumes, p.plan.Concurrency, p.plan.Existing),
+			Caches: fmt.Sprintf("%d volumes a round, %d at once, beside %s that stand by", p.plan.Volumes, p.plan.Concurrency, standBy),
 			Note:   p.plan.Note,
 		},
 	}
 	if p.plan.Baseline == "" {
 		p.result.Plan.Baseline = p.plan.Makers[len(p.plan.Makers)-1].Name()
 	}
-	for _, verb := range []string{verbCreate, verbExpand, verbDelete} {
-		p.result.Jobs = append(p.result.Jobs, JobInfo{Name: verb, Title: verb + " a volume", Unit: perSecond, Latency: "one volume"})
+	for _, existing := range p.plan.Existing {
+		for _, verb := range []string{verbCreate, verbExpand, verbDelete} {
+			title := verb + " a volume"
+			if len(p.plan.Existing) > 1 {
+				title += fmt.Sprintf(" beside %d", existing)
+			}
+			p.result.Jobs = append(p.result.Jobs, JobInfo{Name: p.plan.jobName(verb, existing), Title: title, Unit: perSecond, Latency: "one volume", Verb: verb})
+		}
 	}
 	for _, m := range p.plan.Makers {
 		p.result.Targets = append(p.result.Targets, TargetInfo{Name: m.Name(), Kind: m.Kind(), Facts: m.Facts()})
@@ -145,16 +144,14 @@ func (p *provisioning) machine(ctx context.Context) error {
 	return err
 }
 
-// fill makes the volumes that stand by.
-func (p *provisioning) fill(ctx context.Context) error {
-	for i := range p.plan.Existing {
-		name := fmt.Sprintf("%s-by%d", p.plan.Run, i)
-		p.filled = append(p.filled, name)
-		if _, err := p.plan.Makers[0].Make(ctx, name); err != nil {
-			return fmt.Errorf("make volume %d of %d that stand by: %w", i+1, p.plan.Existing, err)
+// series runs the rounds beside more and more volumes.
+func (p *provisioning) series(ctx context.Context) error {
+	for _, existing := range p.plan.Existing {
+		if err := p.fill(ctx, existing); err != nil {
+			return err
 		}
-		if (i+1)%10 == 0 {
-			p.say(fmt.Sprintf("%d of %d volumes stand by", i+1, p.plan.Existing))
+		if err := p.rounds(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -192,7 +189,7 @@ func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 		names = append(names, fmt.Sprintf("%s-%s%d", p.plan.Run, m.Name(), i))
 	}
 	var figures []string
-	ok := p.verb(ctx, m, verbCreate, round, names, &figures, func(ctx context.Context, v string) (time.Duration, bool, error) {
+	ok := p.verb(ctx, m, verbCreate, round, names, &figures, func(ctx context.Context, v string) (Took, bool, error) {
 		took, err := m.Make(ctx, v)
 		return took, true, err
 	})
@@ -201,7 +198,7 @@ func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	defer cancel()
-	removed := p.verb(closing, m, verbDelete, round, names, &figures, func(ctx context.Context, v string) (time.Duration, bool, error) {
+	removed := p.verb(closing, m, verbDelete, round, names, &figures, func(ctx context.Context, v string) (Took, bool, error) {
 		took, err := m.Remove(ctx, v)
 		return took, true, err
 	})
@@ -210,18 +207,19 @@ func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 	}
 	p.took += time.Since(begun)
 	if p.hooks.Progress != nil {
-		total := len(p.plan.Makers) * (p.plan.Rounds + p.plan.WarmUp)
+		total := len(p.plan.Makers) * (p.plan.Rounds + p.plan.WarmUp) * len(p.plan.Existing)
 		left := p.took / time.Duration(p.done+1) * time.Duration(total-p.done-1)
-		p.hooks.Progress(Progress{Text: fmt.Sprintf("%s, round %d: %s", m.Name(), round, strings.Join(figures, ", ")), Done: p.done + 1, Total: total, Left: left})
+		p.hooks.Progress(Progress{Text: fmt.Sprintf("%s beside %d, round %d: %s", m.Name(), len(p.filled), round, strings.Join(figures, ", ")), Done: p.done + 1, Total: total, Left: left})
 	}
 }
 
 // verb does one thing to all volumes of a turn, so many at once, and notes it.
 func (p *provisioning) verb(ctx context.Context, m Maker, verb string, round int, names []string, figures *[]string,
-	do func(context.Context, string) (time.Duration, bool, error),
+	do func(context.Context, string) (Took, bool, error),
 ) bool {
 	before, lookErr := look(ctx, p.looked)
-	run := Run{Job: verb, Target: m.Name(), Round: round, Begun: time.Now().UTC()}
+	existing := len(p.filled)
+	run := Run{Job: p.plan.jobName(verb, existing), Target: m.Name(), Round: round, Begun: time.Now().UTC(), Existing: existing}
 	took, supported, err := atOnce(ctx, p.plan.Concurrency, names, do)
 	after, afterErr := look(ctx, p.looked)
 	if looked := errors.Join(lookErr, afterErr); looked != nil {
@@ -242,6 +240,7 @@ func (p *provisioning) verb(ctx context.Context, m Maker, verb string, round int
 		return true
 	default:
 		run.FIO.Write, run.Figure = rate(took, p.plan.Concurrency)
+		run.Steps = meanSteps(took)
 		*figures = append(*figures, fmt.Sprintf("%s %s s", verb, Short(1/run.Figure*float64(p.plan.Concurrency))))
 	}
 	if err == nil || ctx.Err() == nil {
@@ -251,9 +250,9 @@ func (p *provisioning) verb(ctx context.Context, m Maker, verb string, round int
 }
 
 // atOnce calls do for all names, so many at a time, and returns how long each took.
-func atOnce(ctx context.Context, concurrency int, names []string, do func(context.Context, string) (time.Duration, bool, error)) (all []time.Duration, supported bool, err error) {
+func atOnce(ctx context.Context, concurrency int, names []string, do func(context.Context, string) (Took, bool, error)) (all []Took, supported bool, err error) {
 	type answer struct {
-		took      time.Duration
+		took      Took
 		supported bool
 		err       error
 	}
@@ -283,19 +282,21 @@ func atOnce(ctx context.Context, concurrency int, names []string, do func(contex
 }
 
 // rate turns times into what a result holds: so many a second, and their histogram.
-func rate(took []time.Duration, concurrency int) (fio.Direction, float64) {
+func rate(took []Took, concurrency int) (fio.Direction, float64) {
 	var sum time.Duration
 	var bins []fio.Bin
+	wholes := make([]time.Duration, 0, len(took))
 	for _, t := range took {
-		t = max(t, 1)
-		sum += t
-		bins = append(bins, fio.Bin{NS: uint64(t), Count: 1})
+		whole := max(t.Whole, 1)
+		sum += whole
+		wholes = append(wholes, whole)
+		bins = append(bins, fio.Bin{NS: uint64(whole), Count: 1})
 	}
 	n := float64(len(took))
 	figure := float64(concurrency) * n / sum.Seconds()
 	d := fio.Direction{Requests: uint64(len(took)), IOPS: figure}
 	d.Latency = fio.Latency{
-		Mean: float64(sum) / n, Min: float64(slices.Min(took)), Max: float64(slices.Max(took)), Histogram: fio.Merge(bins),
+		Mean: float64(sum) / n, Min: float64(slices.Min(wholes)), Max: float64(slices.Max(wholes)), Histogram: fio.Merge(bins),
 	}
 	return d, figure
 }

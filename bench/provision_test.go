@@ -33,7 +33,7 @@ func (m *fakeMaker) Name() string             { return m.name }
 func (m *fakeMaker) Kind() string             { return "fake" }
 func (m *fakeMaker) Facts() map[string]string { return nil }
 
-func (m *fakeMaker) do(verb, name string, there bool) (time.Duration, error) {
+func (m *fakeMaker) do(verb, name string, there bool) (Took, error) {
 	m.mu.Lock()
 	m.now++
 	m.most = max(m.most, m.now)
@@ -42,7 +42,7 @@ func (m *fakeMaker) do(verb, name string, there bool) (time.Duration, error) {
 	m.mu.Unlock()
 	defer func() { m.mu.Lock(); m.now--; m.mu.Unlock() }()
 	if m.fail == verb {
-		return 0, errors.New(verb + " failed")
+		return Took{}, errors.New(verb + " failed")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,26 +54,26 @@ func (m *fakeMaker) do(verb, name string, there bool) (time.Duration, error) {
 	} else {
 		delete(m.volumes, name)
 	}
-	return took, nil
+	return Took{Whole: took}, nil
 }
 
-func (m *fakeMaker) Make(_ context.Context, name string) (time.Duration, error) {
+func (m *fakeMaker) Make(_ context.Context, name string) (Took, error) {
 	return m.do("create", name, true)
 }
 
-func (m *fakeMaker) Expand(_ context.Context, name string) (time.Duration, bool, error) {
+func (m *fakeMaker) Expand(_ context.Context, name string) (Took, bool, error) {
 	took, err := m.do("expand", name, true)
 	return took, m.expands, err
 }
 
-func (m *fakeMaker) Remove(_ context.Context, name string) (time.Duration, error) {
+func (m *fakeMaker) Remove(_ context.Context, name string) (Took, error) {
 	return m.do("delete", name, false)
 }
 
 func TestProvision(t *testing.T) {
 	ours, theirs := &fakeMaker{name: "plain", took: 2 * time.Second, expands: true}, &fakeMaker{name: "hand", took: time.Second}
 	r, err := Provision(t.Context(), ProvisionPlan{
-		Makers: []Maker{ours, theirs}, Rounds: 5, WarmUp: 1, Volumes: 6, Concurrency: 3, Existing: 4, Run: "bench-1",
+		Makers: []Maker{ours, theirs}, Rounds: 5, WarmUp: 1, Volumes: 6, Concurrency: 3, Existing: []int{4}, Run: "bench-1",
 	}, Hooks{})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestProvision(t *testing.T) {
 func TestProvisionGoesOn(t *testing.T) {
 	for _, verb := range []string{"create", "expand", "delete"} {
 		bad, good := &fakeMaker{name: "bad", took: time.Second, expands: true, fail: verb}, &fakeMaker{name: "good", took: time.Second, expands: true}
-		r, err := Provision(t.Context(), ProvisionPlan{Makers: []Maker{bad, good}, Rounds: 5, Volumes: 2, Concurrency: 2, Run: "bench-1"}, Hooks{})
+		r, err := Provision(t.Context(), ProvisionPlan{Makers: []Maker{bad, good}, Rounds: 5, Volumes: 2, Concurrency: 2, Existing: []int{0}, Run: "bench-1"}, Hooks{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestProvisionGoesOn(t *testing.T) {
 func TestProvisionInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	m := &fakeMaker{name: "plain", took: time.Second, expands: true}
-	r, err := Provision(ctx, ProvisionPlan{Makers: []Maker{m}, Rounds: 9, Volumes: 2, Concurrency: 1, Existing: 2, Run: "bench-1"}, Hooks{
+	r, err := Provision(ctx, ProvisionPlan{Makers: []Maker{m}, Rounds: 9, Volumes: 2, Concurrency: 1, Existing: []int{2}, Run: "bench-1"}, Hooks{
 		Progress: func(p Progress) {
 			if p.Done == 3 {
 				cancel()
@@ -130,13 +130,13 @@ func TestProvisionInterrupted(t *testing.T) {
 }
 
 func TestProvisionPlanRefuses(t *testing.T) {
-	good := ProvisionPlan{Makers: []Maker{&fakeMaker{name: "a"}}, Rounds: 1, Volumes: 1, Concurrency: 1}
+	good := ProvisionPlan{Makers: []Maker{&fakeMaker{name: "a"}}, Rounds: 1, Volumes: 1, Concurrency: 1, Existing: []int{0}}
 	for want, change := range map[string]func(*ProvisionPlan){
 		"nothing":     func(p *ProvisionPlan) { p.Makers = nil },
 		"rounds":      func(p *ProvisionPlan) { p.Rounds = 0 },
 		"volumes":     func(p *ProvisionPlan) { p.Volumes = 0 },
 		"concurrency": func(p *ProvisionPlan) { p.Concurrency = 2 },
-		"existing":    func(p *ProvisionPlan) { p.Existing = -1 },
+		"existing":    func(p *ProvisionPlan) { p.Existing = []int{10, 5} },
 		"baseline":    func(p *ProvisionPlan) { p.Baseline = "b" },
 	} {
 		p := good
@@ -168,13 +168,13 @@ func TestHandMaker(t *testing.T) {
 		t.Fatal(err)
 	}
 	took, err := m.Make(t.Context(), "v1")
-	if err != nil || took <= 0 {
+	if err != nil || took.Whole <= 0 {
 		t.Fatalf("%v, %v", took, err)
 	}
 	if _, err := os.Stat(root + "/10.0.0.3/v1/brick"); err != nil {
 		t.Error(err)
 	}
-	if took, err := m.Remove(t.Context(), "v1"); err != nil || took <= 0 {
+	if took, err := m.Remove(t.Context(), "v1"); err != nil || took.Whole <= 0 {
 		t.Errorf("%v, %v", took, err)
 	}
 	if left, _ := filepath.Glob(root + "/*/v1"); len(left) != 0 {

@@ -15,7 +15,10 @@ import (
 )
 
 // Schema is the version of a result's form. Another form gets another version.
-const Schema = "bricklayer.csi/bench/v1"
+const Schema = "bricklayer.csi/bench/v2"
+
+// schemaV1 is read still: it knew no steps and no numbers of volumes that stand by.
+const schemaV1 = "bricklayer.csi/bench/v1"
 
 // Result is what a run of the benchmarks measured, and on what.
 type Result struct {
@@ -74,6 +77,9 @@ type JobInfo struct {
 	// Latency says what the latencies are of.
 	Latency string `json:"latency"`
 	File    string `json:"file"`
+	// Verb is what a provisioning benchmark does here. Jobs of one verb differ in
+	// how many volumes stand by.
+	Verb string `json:"verb,omitempty"`
 }
 
 // Run is one job on one target in one round.
@@ -88,6 +94,11 @@ type Run struct {
 	FIO    fio.Output `json:"fio,omitzero"`
 	Load   Load       `json:"load"`
 	Fault  string     `json:"fault,omitempty"`
+	// Existing is how many volumes stood by, of a provisioning benchmark.
+	Existing int `json:"existing,omitempty"`
+	// Steps is where a volume's time went, in seconds: the mean of the run's volumes.
+	// They add up to the mean of the whole. None where nobody told of any.
+	Steps map[Step]float64 `json:"steps,omitempty"`
 }
 
 // Target returns the target of that name.
@@ -176,8 +187,8 @@ func ParseResult(data []byte) (Result, error) {
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &head); err != nil {
 		return r, fmt.Errorf("it is no JSON: %w", err)
 	}
-	if head.Schema != Schema {
-		return r, fmt.Errorf("schema: %.80q: want %q", head.Schema, Schema)
+	if head.Schema != Schema && head.Schema != schemaV1 {
+		return r, fmt.Errorf("schema: %.80q: want %q or %q", head.Schema, Schema, schemaV1)
 	}
 	strict, err := kjson.UnmarshalStrict(data, &r)
 	if err = errors.Join(append(strict, err)...); err != nil {
@@ -204,7 +215,10 @@ func (r Result) check() error {
 	if r.Plan.Baseline != "" && !targets[r.Plan.Baseline] {
 		return fmt.Errorf("plan.baseline: %.80q: want one of the targets", r.Plan.Baseline)
 	}
+	existing := map[string]int{}
 	for i, run := range r.Runs {
+		beside, seen := existing[run.Job]
+		existing[run.Job] = run.Existing
 		switch {
 		case !jobs[run.Job]:
 			return fmt.Errorf("runs[%d].job: %.80q: want one of the jobs", i, run.Job)
@@ -212,6 +226,21 @@ func (r Result) check() error {
 			return fmt.Errorf("runs[%d].target: %.80q: want one of the targets", i, run.Target)
 		case run.Figure < 0 || run.Fault == "" && run.Figure == 0:
 			return fmt.Errorf("runs[%d].figure: %v: want more than 0", i, run.Figure)
+		case run.Existing < 0 || seen && run.Existing != beside:
+			return fmt.Errorf("runs[%d].existing: %d: want 0 or more, and the same in all runs of a job", i, run.Existing)
+		}
+		if err := checkSteps(run.Steps); err != nil {
+			return fmt.Errorf("runs[%d].steps: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func checkSteps(steps map[Step]float64) error {
+	known := Steps()
+	for step, seconds := range steps {
+		if !slices.Contains(known, step) || seconds < 0 {
+			return fmt.Errorf("%.80q: %v: want seconds, 0 or more, of one of %q", step, seconds, known)
 		}
 	}
 	return nil

@@ -112,7 +112,7 @@ func (r *runner) begin() {
 		r.result.Plan.Baseline = r.plan.Targets[len(r.plan.Targets)-1].Name()
 	}
 	for _, j := range r.plan.Jobs {
-		r.result.Jobs = append(r.result.Jobs, JobInfo{j.Name, j.Title, j.Unit, latencyOf(j), j.Text})
+		r.result.Jobs = append(r.result.Jobs, JobInfo{Name: j.Name, Title: j.Title, Unit: j.Unit, Latency: latencyOf(j), File: j.Text})
 	}
 	for _, t := range r.plan.Targets {
 		r.targets = append(r.targets, &opened{Target: t, failed: map[string]int{}})

@@ -19,6 +19,7 @@ type page struct {
 	Facts    []fact
 	Method   string
 	Forest   template.HTML
+	Growth   []growthSection
 	Sections []section
 	Targets  []targetSection
 	Faults   []string
@@ -29,6 +30,8 @@ type page struct {
 type section struct {
 	Job       bench.JobInfo
 	Bars, CDF template.HTML
+	StepBars  template.HTML
+	Steps     stepTable
 	Rows      []tableRow
 	Pairs     []fact
 }
@@ -50,12 +53,12 @@ func HTML(r bench.Result) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	p := page{Result: r, Summary: summary(r), Facts: facts(r), Method: method, Forest: forest(r), Faults: r.Faults()}
+	p := page{Result: r, Summary: summary(r), Facts: facts(r), Method: method, Forest: forest(r), Growth: growthOf(r), Faults: r.Faults()}
 	for i := range dashes {
 		p.Colours = append(p.Colours, i)
 	}
 	for _, row := range r.Judge() {
-		s := section{Job: row.Job, Bars: bars(row), CDF: cdf(row)}
+		s := section{Job: row.Job, Bars: bars(row), CDF: cdf(row), StepBars: stepBars(row), Steps: stepsOf(row)}
 		for _, c := range row.Cells {
 			value := interval(c.Value)
 			if c.Rounds == 0 {

@@ -28,6 +28,9 @@ func Text(w io.Writer, r bench.Result) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if err := textTables(&b, r); err != nil {
+		return err
+	}
 	fmt.Fprintln(&b)
 	for _, line := range append(summary(r), prefixed("failed: ", r.Faults())...) {
 		fmt.Fprintln(&b, line)
@@ -37,6 +40,33 @@ func Text(w io.Writer, r bench.Result) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// textTables shows what only benchmarks of provisioning have: where the time goes,
+// and how it grows.
+func textTables(b *bytes.Buffer, r bench.Result) error {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, row := range r.Judge() {
+		steps := stepsOf(row)
+		if len(steps.Lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(t, "\n%s: SECONDS (SHARE)\t%s\n", strings.ToUpper(row.Job.Name), strings.Join(steps.Targets, "\t"))
+		for _, line := range steps.Lines {
+			fmt.Fprintf(t, "%s\t%s\n", line.Step, strings.Join(line.Cells, "\t"))
+		}
+	}
+	for _, g := range growthOf(r) {
+		fmt.Fprintf(t, "\n%s: SECONDS BESIDE", strings.ToUpper(g.Verb))
+		for _, n := range g.Existing {
+			fmt.Fprintf(t, "\t%d", n)
+		}
+		fmt.Fprintln(t)
+		for _, line := range g.Lines {
+			fmt.Fprintf(t, "%s\t%s\n", line.Target, strings.Join(line.Cells, "\t"))
+		}
+	}
+	return t.Flush()
 }
 
 func prefixed(prefix string, lines []string) []string {
@@ -108,6 +138,16 @@ func Markdown(r bench.Result) []byte {
 	for _, f := range facts(r) {
 		fmt.Fprintf(&b, "| %s | %s |\n", f.Name, cell(f.Value))
 	}
+	for _, g := range growthOf(r) {
+		fmt.Fprintf(&b, "\n## Seconds to %s a volume, by how many stand by\n\n| target |", cell(g.Verb))
+		for _, n := range g.Existing {
+			fmt.Fprintf(&b, " %d |", n)
+		}
+		b.WriteString("\n|---|" + strings.Repeat("---|", len(g.Existing)) + "\n")
+		for _, line := range g.Lines {
+			fmt.Fprintf(&b, "| %s | %s |\n", cell(line.Target), strings.Join(line.Cells, " | "))
+		}
+	}
 	fmt.Fprintf(&b, "\n%s\n", method)
 	for _, row := range r.Judge() {
 		fmt.Fprintf(&b, "\n## %s: %s\n\n| target | %s | ratio to %s | p50, p99, p99.9 of %s, ms | bound by | rounds |\n|---|---|---|---|---|---|\n",
@@ -126,6 +166,7 @@ func Markdown(r bench.Result) []byte {
 				fmt.Fprintf(&b, "- %s / %s: %s\n", cell(p.Ours), cell(p.Theirs), ratio(&ratioOf))
 			}
 		}
+		markdownSteps(&b, stepsOf(row))
 	}
 	b.WriteString("\n## Targets\n")
 	for _, t := range r.Targets {
@@ -141,6 +182,20 @@ func Markdown(r bench.Result) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+func markdownSteps(b *bytes.Buffer, steps stepTable) {
+	if len(steps.Lines) == 0 {
+		return
+	}
+	b.WriteString("\nWhere a volume's time goes: medians in seconds, and shares of their sum.\n\n| step |")
+	for _, target := range steps.Targets {
+		fmt.Fprintf(b, " %s |", cell(target))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(steps.Targets)) + "\n")
+	for _, line := range steps.Lines {
+		fmt.Fprintf(b, "| %s | %s |\n", line.Step, strings.Join(line.Cells, " | "))
+	}
 }
 
 func percentiles(c bench.Cell) string {

@@ -71,15 +71,6 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func plainClass(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "plain.yaml")
-	if err := os.WriteFile(file, []byte("apiVersion: storage.k8s.io/v1\nkind: StorageClass\nparameters: {lvm: \"false\"}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 // wantNothingOfBench sees that no volume and no mount of a benchmark is left.
 func wantNothingOfBench(t *testing.T) {
 	t.Helper()
@@ -202,4 +193,29 @@ func TestBenchPlantedSlowdown(t *testing.T) {
 	if ratio, ok := r.Ratio("4k-randread", "same", "like"); !ok || ratio.Verdict == stats.Lower || ratio.Verdict == stats.Higher {
 		t.Errorf("the same: %+v, want no difference", ratio)
 	}
+}
+
+// TestBenchProvisionOnRealNodes: a volume on real nodes tells where its time goes.
+func TestBenchProvisionOnRealNodes(t *testing.T) {
+	labtest.CheckEmpty(t)
+	out := filepath.Join(t.TempDir(), "out")
+	_, errs, code := labRun(t, labEnv(), "bench", "provision", "--out", out, "-t", "plain=class:"+plainClass(t), "--size", "64MiB",
+		"--rounds", "1", "--warm-up", "0", "--volumes", "1")
+	r, err := bench.Read(filepath.Join(out, resultFile))
+	if code != exitOK || err != nil || len(r.Faults()) > 0 || len(r.Runs) != 3 {
+		t.Fatalf("exit code %d, %v, %d runs, faults %v\n%s", code, err, len(r.Runs), r.Faults(), errs)
+	}
+	for i, steps := range [][]bench.Step{
+		{bench.StepLook, bench.StepBricks, bench.StepCreate, bench.StepSet, bench.StepStart, bench.StepStatus},
+		{bench.StepLook, bench.StepBricks, bench.StepSet},
+		{bench.StepLook, bench.StepBricks, bench.StepStop, bench.StepDelete},
+	} {
+		t.Logf("%s: %v", r.Runs[i].Job, r.Runs[i].Steps)
+		for _, step := range steps {
+			if r.Runs[i].Steps[step] <= 0 {
+				t.Errorf("%s: no %s in %v", r.Runs[i].Job, step, r.Runs[i].Steps)
+			}
+		}
+	}
+	wantNothingOfBench(t)
 }

@@ -21,7 +21,8 @@ import (
 type provisionOptions struct {
 	benchOptions
 
-	volumes, concurrency, existing int
+	volumes, concurrency int
+	existing             string
 }
 
 // AddFlags adds the flags.
@@ -32,7 +33,7 @@ func (o *provisionOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.StringVar(&o.size, "size", "1GiB", "the size of each volume; expanded to twice that")
 	fs.IntVar(&o.volumes, "volumes", 4, "how many volumes are made, expanded and deleted in each round")
 	fs.IntVar(&o.concurrency, "concurrency", 1, "how many of them at once")
-	fs.IntVar(&o.existing, "existing", 0, "how many volumes of the first target stand by while it is measured")
+	fs.StringVar(&o.existing, "existing", "0", "how many volumes of the first target stand by while it is measured; of several numbers, such as 10,100,500, each has its own rounds")
 	fs.IntVar(&o.rounds, "rounds", 6, "how many rounds count")
 	fs.IntVar(&o.warmUp, "warm-up", 1, "how many rounds are run before them and dropped")
 	fs.StringVar(&o.out, "out", "", "the directory for the result and its reports (default bench-TIME)")
@@ -51,8 +52,11 @@ func newBenchProvision(env environment) *cobra.Command {
 Kubernetes, class beside class and beside bare gluster commands.
 
 Of the bare commands only the commands themselves are counted, by the clock of the
-node that runs them: the least that they can take. Run it again with --existing to
-see what volumes that are there cost.`,
+node that runs them: the least that they can take.
+
+Of classes with lvm "false" the result says where a volume's time went: waiting for
+a turn, looking, brick directories, each gluster command, and the rest. With several
+numbers for --existing it shows how times grow with the volumes that are there.`,
 		Example: `  bricklayer bench provision -t plain=class:plain.yaml -t lvm=class:lvm.yaml \
       --baseline hand --node-exec 'ssh root@{address}' --concurrency 4`,
 		Args: exactly(),
@@ -61,6 +65,7 @@ see what volumes that are there cost.`,
 			if o.out == "" {
 				o.out = now.Format("bench-20060102-150405")
 			}
+			env.dial = timedDial(env.dial)
 			b := &benchTargets{options: &o.benchOptions, env: env, run: now.Format("bench-20060102150405"), done: func() {}}
 			if err := o.log.Validate(); err != nil {
 				return err
@@ -83,11 +88,15 @@ see what volumes that are there cost.`,
 
 func (o *provisionOptions) provisionPlan(b *benchTargets) (bench.ProvisionPlan, error) {
 	plan := bench.ProvisionPlan{
-		Rounds: o.rounds, WarmUp: o.warmUp, Volumes: o.volumes, Concurrency: o.concurrency, Existing: o.existing,
+		Rounds: o.rounds, WarmUp: o.warmUp, Volumes: o.volumes, Concurrency: o.concurrency,
 		Run: b.run, Baseline: o.baseline, Note: o.note, Version: version,
 	}
 	for _, n := range b.nodes {
 		plan.Nodes = append(plan.Nodes, n.host)
+	}
+	var err error
+	if plan.Existing, err = bench.ParseExisting("--existing", o.existing); err != nil {
+		return plan, err
 	}
 	size, err := o.sizeOf()
 	if err != nil {

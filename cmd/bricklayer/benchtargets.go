@@ -95,6 +95,14 @@ func (b *benchTargets) open() error {
 	p := newPools(func(name string) (agents, error) { return b.env.dial(&b.options.pools, name) }, log)
 	p.set(resources)
 	b.done, b.service = p.close, lifecycle.New(p, log)
+	return nil
+}
+
+// openVolumes reads the pools, and finds out how to mount what they have.
+func (b *benchTargets) openVolumes() error {
+	if err := b.open(); err != nil {
+		return err
+	}
 	return b.openMounts()
 }
 
@@ -165,7 +173,7 @@ func (b *benchTargets) existing(name, handle string) (bench.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(); err != nil {
+	if err := b.openVolumes(); err != nil {
 		return nil, err
 	}
 	return bench.Existing(name, h, patient{b.service}, b.mounts)
@@ -180,7 +188,7 @@ func (b *benchTargets) ofClass(name, file string) (bench.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(); err != nil {
+	if err := b.openVolumes(); err != nil {
 		return nil, err
 	}
 	t, err := bench.OfClass(name, b.run, class, size, patient{b.service}, b.mounts)
