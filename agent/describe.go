@@ -45,6 +45,7 @@ func (l *Local) describeHost(d *Description) {
 	d.MemoryTotal, d.MemoryAvailable, err = l.facts.memory()
 	d.problem("memory", err)
 	d.MemoryPressure = l.facts.memoryPressure()
+	d.Load = l.facts.load()
 	d.Clock = time.Now().UTC()
 	d.ClockSynchronised, err = clockSynchronised()
 	d.problem("clock", err)
