@@ -242,4 +242,4 @@ promtool:
 	echo "make: fetching promtool into bin/prometheus"; \
 	mkdir -p bin/prometheus; cd bin/prometheus; \
 	apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq; apt-get download -qq prometheus; }; \
-	dpkg -x prometheus_*.deb .; rm -f prometheus_*.deb
+	dpkg -x prometheus_*.deb .; rm -rf prometheus_*.deb usr/share/doc # which has Go files
