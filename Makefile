@@ -67,7 +67,7 @@ test-unit: compiler ## Run the tests that need nothing but Go, with the race det
 # The lab is taken down whatever happens, quietly, so that the closing lines are
 # go test's. One package at a time: they share the lab.
 .PHONY: test-lab
-test-lab: ## Bring up a lab of real storage nodes, run the tests that need one, take it down (root)
+test-lab: promtool ## Bring up a lab of real storage nodes, run the tests that need one, take it down (root)
 	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 	trap 'exit 130' INT TERM; \
 	$(LAB_GO) up --name $(TEST_LAB); \
@@ -85,6 +85,7 @@ kube-parts:
 	@mkdir -p bin
 	@echo "make: building Helm"
 	@$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm
+	@$(MAKE) promtool
 	@$(LAB_GO) build --e2e
 
 define kube-lab
@@ -241,4 +242,4 @@ promtool:
 	echo "make: fetching promtool into bin/prometheus"; \
 	mkdir -p bin/prometheus; cd bin/prometheus; \
 	apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq; apt-get download -qq prometheus; }; \
-	dpkg -x prometheus_*.deb .; rm -f prometheus_*.deb
+	dpkg -x prometheus_*.deb .; rm -rf prometheus_*.deb usr/share/doc # which has Go files

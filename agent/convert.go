@@ -146,7 +146,7 @@ func descriptionToPB(d Description) *agentpb.DescribeResponse {
 		MemoryTotal: d.MemoryTotal, MemoryAvailable: d.MemoryAvailable, MemoryPressure: d.MemoryPressure,
 		BrickProcesses: int64(d.BrickProcesses), BrickMemory: d.BrickMemory,
 		Clock: timeToPB(d.Clock), ClockSynchronised: d.ClockSynchronised,
-		CertificateExpires: timeToPB(d.CertificateExpires), Problems: d.Problems,
+		CertificateExpires: timeToPB(d.CertificateExpires), Problems: d.Problems, Load: d.Load,
 	}
 }
 
@@ -157,7 +157,7 @@ func descriptionFromPB(d *agentpb.DescribeResponse) Description {
 		MemoryTotal: d.GetMemoryTotal(), MemoryAvailable: d.GetMemoryAvailable(), MemoryPressure: d.GetMemoryPressure(),
 		BrickProcesses: int(d.GetBrickProcesses()), BrickMemory: d.GetBrickMemory(),
 		Clock: timeFromPB(d.GetClock()), ClockSynchronised: d.GetClockSynchronised(),
-		CertificateExpires: timeFromPB(d.GetCertificateExpires()), Problems: d.GetProblems(),
+		CertificateExpires: timeFromPB(d.GetCertificateExpires()), Problems: d.GetProblems(), Load: d.Load,
 	}
 }
 

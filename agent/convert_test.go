@@ -30,6 +30,9 @@ func fill(t testing.TB, v reflect.Value, n *int64) {
 		v.SetFloat(float64(*n))
 	case reflect.String:
 		v.SetString(string(rune('a'+*n%26)) + "x")
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), n)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		for i := range 2 {

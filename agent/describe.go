@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"bricklayer.csi/internal/volume"
 )
 
 // Describe implements Node. The slow parts are asked at once, and none of them
@@ -43,6 +45,7 @@ func (l *Local) describeHost(d *Description) {
 	d.MemoryTotal, d.MemoryAvailable, err = l.facts.memory()
 	d.problem("memory", err)
 	d.MemoryPressure = l.facts.memoryPressure()
+	d.Load = l.facts.load()
 	d.Clock = time.Now().UTC()
 	d.ClockSynchronised, err = clockSynchronised()
 	d.problem("clock", err)
@@ -62,5 +65,26 @@ func (d *Description) problem(what string, err error) {
 func (l *Local) pingInTime(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, pingTimeout, errors.New("no answer within "+pingTimeout.String()))
 	defer cancel()
-	return l.ping(ctx)
+	err := l.ping(ctx)
+	if err == nil {
+		l.answered.SetToCurrentTime()
+	}
+	return err
+}
+
+// Ready returns nil where this node can serve volumes: glusterd answers, and one
+// brick root at least can be used. Else it says what is missing, all of it.
+func (l *Local) Ready(ctx context.Context) error {
+	const op = "get ready"
+	if err := l.pingInTime(ctx); err != nil {
+		return l.at(op, "", &volume.Error{Kind: volume.Unavailable, Op: "reach glusterd", Err: err, Next: "see whether the service glusterd runs"})
+	}
+	var faults []error
+	for _, r := range l.bricks.States(ctx) {
+		if r.Problem == "" {
+			return nil
+		}
+		faults = append(faults, errors.New("brick root "+r.Name+": "+r.Problem))
+	}
+	return l.at(op, "", &volume.Error{Kind: volume.Precondition, Err: errors.Join(faults...)})
 }

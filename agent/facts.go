@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -63,6 +64,24 @@ func (f facts) memoryPressure() float64 {
 		}
 	}
 	return unknownPressure
+}
+
+// maxLoad is more than any machine has, and what is above it no load.
+const maxLoad = 1e6
+
+// load returns the load average of the last minute (/proc/loadavg), nil where it
+// does not read.
+func (f facts) load() *float64 {
+	data, err := os.ReadFile(filepath.Join(f.proc, "loadavg"))
+	if err != nil {
+		return nil
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	l, err := strconv.ParseFloat(first, 64)
+	if err != nil || math.IsNaN(l) || l < 0 || l > maxLoad {
+		return nil
+	}
+	return &l
 }
 
 // brickCommand is the name of the processes that serve bricks.

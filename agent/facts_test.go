@@ -49,6 +49,20 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+func TestLoad(t *testing.T) {
+	if l := procTree(t, map[string]string{"loadavg": "0.52 1.00 2.00 1/234 5678\n"}).load(); l == nil || *l != 0.52 {
+		t.Errorf("got %v", l)
+	}
+	for _, bad := range []string{"", "x 1 1", "-1 1 1", "NaN 1 1", "1e9 1 1"} {
+		if l := procTree(t, map[string]string{"loadavg": bad}).load(); l != nil {
+			t.Errorf("%q gave %v", bad, *l)
+		}
+	}
+	if l := procTree(t, nil).load(); l != nil {
+		t.Errorf("a kernel that does not tell gave %v", *l)
+	}
+}
+
 func TestBrickProcesses(t *testing.T) {
 	f := procTree(t, map[string]string{
 		"1/comm": "init\n", "1/statm": "100 50 1 1 1 1 1\n",

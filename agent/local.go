@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
@@ -41,6 +43,8 @@ type Local struct {
 	// commands bounds how many gluster commands run at once: each is a process
 	// of tens of megabytes, and glusterd serialises what they ask anyway.
 	commands chan struct{}
+	// answered is when glusterd last answered, in Unix time.
+	answered prometheus.Gauge
 
 	mu             sync.Mutex
 	glusterVersion string
@@ -75,6 +79,10 @@ func NewLocal(o LocalOptions) (*Local, error) {
 		facts:       facts{proc: "/proc"},
 		certificate: func() (time.Time, error) { return time.Time{}, nil },
 		commands:    make(chan struct{}, maxCommands),
+		answered: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bricklayer_agent_glusterd_answer_timestamp_seconds",
+			Help: "When glusterd last answered this agent, in Unix time; 0 where it has not since the agent started.",
+		}),
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -173,6 +181,7 @@ func command[T any](ctx context.Context, l *Local, op, name string, checked erro
 	if err != nil {
 		return zero, l.at(op, on, err)
 	}
+	l.answered.SetToCurrentTime()
 	return v, nil
 }
 

@@ -60,6 +60,8 @@ type Description struct {
 	// MemoryPressure is the share of the last ten seconds in which some task
 	// waited for memory, in percent (/proc/pressure/memory, some avg10); negative where unknown.
 	MemoryPressure float64
+	// Load is the load average of the last minute; nil where unknown.
+	Load *float64
 	// BrickProcesses is how many glusterfsd run here, BrickMemory their resident memory in bytes.
 	BrickProcesses int
 	BrickMemory    int64

@@ -8,7 +8,10 @@ import (
 	"sync"
 
 	"bricklayer.csi/internal/brick"
+	"golang.org/x/sync/errgroup"
+
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/telemetry"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -20,6 +23,10 @@ type RunOptions struct {
 	// Cluster is glusterd on this host; nil means the gluster command that the
 	// configuration names.
 	Cluster gluster.Cluster
+	// Telemetry is what the agent tells about itself at MetricsAddress, host:port;
+	// nothing where that is empty.
+	Telemetry      *telemetry.Telemetry
+	MetricsAddress string
 }
 
 // Run is the agent: it serves this host's brick roots and glusterd to the
@@ -33,12 +40,15 @@ func Run(ctx context.Context, o RunOptions) error {
 		log = slog.New(slog.DiscardHandler)
 	}
 	log = log.With("node", o.Config.Node, "pool", o.Config.Pool)
+	if o.Telemetry == nil {
+		o.Telemetry = telemetry.New(o.Version)
+	}
 	k := newKeeper(o.Config.TLS)
 	local, host, err := assemble(o, k, log)
 	if err != nil {
 		return err
 	}
-	server, err := newServer(ServerOptions{Node: local, Name: o.Config.Node, Pool: o.Config.Pool, TLS: o.Config.TLS, Log: log}, k)
+	server, err := newServer(ServerOptions{Node: local, Name: o.Config.Node, Pool: o.Config.Pool, TLS: o.Config.TLS, Log: log, Calls: o.Telemetry.Calls}, k)
 	if err != nil {
 		return err
 	}
@@ -56,7 +66,10 @@ func Run(ctx context.Context, o RunOptions) error {
 	var all sync.WaitGroup
 	all.Go(func() { host.Run(background) })
 	all.Go(func() { local.Upkeep(background) })
-	err = server.Serve(ctx, listener)
+	serving, ctx := errgroup.WithContext(ctx)
+	serving.Go(func() error { return server.Serve(ctx, listener) })
+	serving.Go(func() error { return o.Telemetry.Serve(ctx, o.MetricsAddress, local.Ready, log) })
+	err = serving.Wait()
 	stop()
 	all.Wait()
 	log.InfoContext(ctx, "agent has stopped")
@@ -83,5 +96,6 @@ func assemble(o RunOptions, k *keeper, log *slog.Logger) (*Local, *brick.Host, e
 		return nil, nil, err
 	}
 	local.certificate = k.expires
+	o.Telemetry.Registry.MustRegister(local.answered)
 	return local, host, nil
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"bricklayer.csi/agent/agentpb"
+	"bricklayer.csi/internal/telemetry"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -46,6 +47,8 @@ type ServerOptions struct {
 	Name, Pool string
 	TLS        TLSFiles
 	Log        *slog.Logger
+	// Calls counts and times the calls; nil for nobody.
+	Calls *telemetry.Calls
 }
 
 // Server is the gRPC server of one storage node.
@@ -85,11 +88,12 @@ func newServer(o ServerOptions, k *keeper) (*Server, error) {
 			MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: connectionGrace,
 			Time: keepaliveTime, Timeout: keepaliveTimeout,
 		}),
-		grpc.ChainUnaryInterceptor(s.observe, s.recover, s.authorise, s.matchProtocol, s.limit),
+		grpc.ChainUnaryInterceptor(o.Calls.Intercept, s.observe, s.recover, s.authorise, s.matchProtocol, s.limit),
 		grpc.ChainStreamInterceptor(s.stream), // health's Watch
 	)
 	agentpb.RegisterAgentServer(s.grpc, service{node: o.Node})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	o.Calls.Expect(s.grpc)
 	return s, nil
 }
 

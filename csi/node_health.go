@@ -91,6 +91,24 @@ func clients(table []mount.Mount) []mount.Mount {
 	return found
 }
 
+// CountMounts returns how many Gluster clients are mounted on this node, and at
+// how many places beside their staging paths their volumes are shown. It asks no
+// client.
+func (n *Node) CountMounts(ctx context.Context) (staged, published int, err error) {
+	table, err := n.mounts.Mounts(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	all := 0
+	for _, m := range table {
+		if m.Volume() != "" {
+			all++
+		}
+	}
+	staged = len(clients(table))
+	return staged, all - staged, nil
+}
+
 // NodeGetStorageHealth says what keeps this node from using Gluster volumes in
 // general, and which of its mounts need attention.
 func (n *Node) NodeGetStorageHealth(ctx context.Context, _ *csipb.NodeGetStorageHealthRequest) (*csipb.NodeGetStorageHealthResponse, error) {

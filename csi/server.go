@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"bricklayer.csi/internal/socket"
+	"bricklayer.csi/internal/telemetry"
 )
 
 // ServerOptions say what is served, and where.
@@ -23,6 +24,8 @@ type ServerOptions struct {
 	Controller *Controller
 	Node       *Node
 	Log        *slog.Logger
+	// Calls counts and times the calls; nil for nobody.
+	Calls *telemetry.Calls
 	// StopWithin is how long running calls may take to end once the server is to stop.
 	StopWithin time.Duration
 }
@@ -57,7 +60,7 @@ func NewServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve CSI on %s: %w", path, err)
 	}
-	s := &Server{opts: o, path: path, listener: listener, grpc: grpc.NewServer(interceptors(o.Log))}
+	s := &Server{opts: o, path: path, listener: listener, grpc: grpc.NewServer(grpc.ChainUnaryInterceptor(o.Calls.Intercept), interceptors(o.Log))}
 	csipb.RegisterIdentityServer(s.grpc, o.Identity)
 	if o.Controller != nil {
 		csipb.RegisterControllerServer(s.grpc, o.Controller)
@@ -65,6 +68,7 @@ func NewServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	if o.Node != nil {
 		csipb.RegisterNodeServer(s.grpc, o.Node)
 	}
+	o.Calls.Expect(s.grpc)
 	return s, nil
 }
 

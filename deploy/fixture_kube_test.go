@@ -63,6 +63,7 @@ func (c cluster) chart() chart.Chart {
 		Values: map[string]any{
 			"controller": map[string]any{"logLevel": "debug", "secretNamespaces": []string{"kube-public"}},
 			"node":       map[string]any{"logLevel": "debug"},
+			"mounts":     map[string]any{"metricsPort": 9807},
 			"storageClasses": map[string]any{
 				"plain":       chart.Class(map[string]string{"lvm": "false"}),
 				"plain-first": chart.Class(map[string]string{"lvm": "false"}, "volumeBindingMode", "WaitForFirstConsumer"),

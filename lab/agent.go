@@ -21,6 +21,9 @@ const (
 	module    = "bricklayer.csi"
 )
 
+// AgentMetricsPort is where the agent of each storage node serves its metrics.
+const AgentMetricsPort = 9808
+
 // agentPath is the program of the agents as the guests see it; empty where none
 // was ever built.
 func (l *Lab) agentPath() string { return l.record.Binary }

@@ -64,6 +64,7 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"BRICK_DISKS", l.config.disksFor(UseBrickRoot)},
 		{"AGENT", l.agentPath()},
 		{"AGENT_PORT", strconv.Itoa(agentPort)},
+		{"METRICS_PORT", strconv.Itoa(AgentMetricsPort)},
 		{"GATEWAY", l.config.Gateway().String()},
 		{"POD_NETWORK", kubePodNet.String()},
 	} {

@@ -361,6 +361,7 @@ type DescribeResponse struct {
 	ClockSynchronised  bool                   `protobuf:"varint,14,opt,name=clock_synchronised,json=clockSynchronised,proto3" json:"clock_synchronised,omitempty"`
 	CertificateExpires int64                  `protobuf:"varint,15,opt,name=certificate_expires,json=certificateExpires,proto3" json:"certificate_expires,omitempty"`
 	Problems           []string               `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
+	Load               *float64               `protobuf:"fixed64,17,opt,name=load,proto3,oneof" json:"load,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -505,6 +506,13 @@ func (x *DescribeResponse) GetProblems() []string {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *DescribeResponse) GetLoad() float64 {
+	if x != nil && x.Load != nil {
+		return *x.Load
+	}
+	return 0
 }
 
 type RootState struct {
@@ -2768,7 +2776,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\acommand\x18\x02 \x01(\tR\acommand\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\"\x11\n" +
-	"\x0fDescribeRequest\"\xcb\x04\n" +
+	"\x0fDescribeRequest\"\xed\x04\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x18\n" +
@@ -2786,7 +2794,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x05clock\x18\r \x01(\x03R\x05clock\x12-\n" +
 	"\x12clock_synchronised\x18\x0e \x01(\bR\x11clockSynchronised\x12/\n" +
 	"\x13certificate_expires\x18\x0f \x01(\x03R\x12certificateExpires\x12\x1a\n" +
-	"\bproblems\x18\x10 \x03(\tR\bproblems\"\xea\x02\n" +
+	"\bproblems\x18\x10 \x03(\tR\bproblems\x12\x17\n" +
+	"\x04load\x18\x11 \x01(\x01H\x00R\x04load\x88\x01\x01B\a\n" +
+	"\x05_load\"\xea\x02\n" +
 	"\tRootState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -3116,6 +3126,7 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
+	file_agent_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

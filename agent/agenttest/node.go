@@ -169,7 +169,7 @@ func (n *Node) Describe(ctx context.Context) (agent.Description, error) {
 			GlusterdReady: n.state.glusterd(),
 			MemoryTotal:   n.memory.total, MemoryAvailable: n.memory.available, MemoryPressure: n.memory.pressure,
 			Clock: now, ClockSynchronised: n.clockSynchronised,
-			CertificateExpires: now.AddDate(1, 0, 0),
+			CertificateExpires: now.AddDate(1, 0, 0), Load: new(0.5),
 		}
 		if d.GlusterdReady {
 			d.GlusterVersion = "10.3"

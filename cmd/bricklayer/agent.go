@@ -8,17 +8,19 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/telemetry"
 )
 
 // agentOptions are those of the agent.
 type agentOptions struct {
-	config string
-	log    logOptions
+	config, metrics string
+	log             logOptions
 }
 
 // AddFlags adds the flags.
 func (o *agentOptions) AddFlags(fs *pflag.FlagSet) {
 	addConfigFlag(fs, &o.config)
+	addMetricsFlag(fs, &o.metrics)
 	o.log.AddFlags(fs)
 }
 
@@ -62,5 +64,8 @@ func (o *agentOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	return agent.Run(ctx, agent.RunOptions{Config: config, Version: version, Log: o.log.logger(env.err), Cluster: cluster})
+	return agent.Run(ctx, agent.RunOptions{
+		Config: config, Version: version, Log: o.log.logger(env.err), Cluster: cluster,
+		Telemetry: telemetry.New(version), MetricsAddress: o.metrics,
+	})
 }

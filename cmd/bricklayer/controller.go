@@ -26,6 +26,11 @@ func (o *pluginOptions) AddFlags(fs *pflag.FlagSet) {
 	o.log.AddFlags(fs)
 }
 
+// addMetricsFlag adds the flag that all services share.
+func addMetricsFlag(fs *pflag.FlagSet, to *string) {
+	fs.StringVar(to, "metrics-address", "", "serve /metrics, /healthz and /readyz over HTTP on this address, such as :9808, to whoever asks; nothing is served where it is left out")
+}
+
 // Validate checks the flags; the endpoint and the name are the CSI server's to check.
 func (o *pluginOptions) Validate() error { return o.log.Validate() }
 
@@ -44,7 +49,7 @@ func (o *controllerOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	o.pools.AddFlags(fs, env)
 	o.source.AddFlags(fs)
 	o.kube.AddFlags(fs)
-	fs.StringVar(&o.metrics, "metrics-address", "", "serve /metrics, /healthz and /readyz over HTTP on this address, such as :8080; nothing is served where it is left out")
+	addMetricsFlag(fs, &o.metrics)
 }
 
 // Validate checks the flags.
@@ -109,9 +114,9 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	defer pools.close()
 	defer source.Subscribe(pools.set)()
 
-	telemetry := newTelemetry()
-	volumes := measured{lifecycle.New(pools, log), telemetry}
-	server, err := o.server(ctx, pools, volumes, log)
+	metrics := newControllerMetrics()
+	volumes := measured{lifecycle.New(pools, log), metrics}
+	server, err := o.server(ctx, pools, volumes, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -122,28 +127,26 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	if server != nil {
 		running.Go(func() error { return server.Serve(ctx) })
 	}
-	beside := []func(context.Context){telemetry.leads}
+	beside := []func(context.Context){metrics.leads}
 	switch {
 	case objects != nil:
-		beside = append(beside, func(ctx context.Context) { objects.look(ctx, client, pools, &telemetry.pools, log) })
+		beside = append(beside, func(ctx context.Context) { objects.look(ctx, client, pools, &metrics.pools, log) })
 	case o.metrics != "":
-		beside = append(beside, telemetry.watch(pools))
+		beside = append(beside, metrics.watch(pools))
 	}
 	if client != nil {
 		running.Go(func() error {
-			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, telemetry.registry, log, beside...)
+			return o.kube.provision(ctx, env, client, o.plugin.driver, volumes, metrics.Registry, log, beside...)
 		})
 	} else {
 		running.Go(func() error { together(beside)(ctx); return nil })
 	}
-	if o.metrics != "" {
-		running.Go(func() error { return telemetry.serve(ctx, o.metrics, pools.ready, log) })
-	}
+	running.Go(func() error { return metrics.Serve(ctx, o.metrics, pools.ready, log) })
 	return running.Wait()
 }
 
 // server returns the CSI server, or nil where none is wanted.
-func (o *controllerOptions) server(ctx context.Context, pools *pools, volumes csi.Volumes, log *slog.Logger) (*csi.Server, error) {
+func (o *controllerOptions) server(ctx context.Context, pools *pools, volumes csi.Volumes, metrics *controllerMetrics, log *slog.Logger) (*csi.Server, error) {
 	if o.plugin.endpoint == "" {
 		return nil, nil
 	}
@@ -155,6 +158,7 @@ func (o *controllerOptions) server(ctx context.Context, pools *pools, volumes cs
 		Endpoint:   o.plugin.endpoint,
 		Identity:   identity,
 		Controller: csi.NewController(withRequestID{volumes}, log),
+		Calls:      metrics.Calls,
 		Log:        log,
 	})
 }

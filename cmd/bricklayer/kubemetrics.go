@@ -2,36 +2,30 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/client-go/util/workqueue"
 
 	"bricklayer.csi/csi"
 	"bricklayer.csi/internal/poolmetrics"
+	"bricklayer.csi/internal/telemetry"
 	"bricklayer.csi/internal/volume"
 )
 
-// telemetry is what a controller tells about itself over HTTP.
-type telemetry struct {
-	registry   *prometheus.Registry
+// controllerMetrics is what a controller tells about itself over HTTP.
+type controllerMetrics struct {
+	*telemetry.Telemetry
 	operations *prometheus.HistogramVec
 	running    *prometheus.GaugeVec
 	leader     prometheus.Gauge
 	pools      poolmetrics.Collector
 }
 
-func newTelemetry() *telemetry {
-	t := &telemetry{
-		registry: prometheus.NewRegistry(),
+func newControllerMetrics() *controllerMetrics {
+	m := &controllerMetrics{
+		Telemetry: telemetry.New(version),
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "bricklayer_operation_seconds",
 			Help:    "How long operations on volumes took, by what they did and how they ended: ok, or a kind of error.",
@@ -46,55 +40,43 @@ func newTelemetry() *telemetry {
 			Help: "1 where this controller does what one alone may do: it holds the lease, or there is none to hold.",
 		}),
 	}
-	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), t.operations, t.running, t.leader, &t.pools)
-	queues.register(t.registry)
-	return t
+	// Made now, a series shows its first failure as a rise; made by it, it would not.
+	for _, operation := range []string{opCreate, opExpand, opDelete} {
+		m.running.WithLabelValues(operation)
+		m.operations.WithLabelValues(operation, resultOK)
+		for _, kind := range volume.Kinds() {
+			m.operations.WithLabelValues(operation, kind.String())
+		}
+	}
+	m.Registry.MustRegister(m.operations, m.running, m.leader, &m.pools)
+	queues.register(m.Registry)
+	return m
 }
 
-// serve serves /metrics, /healthz and /readyz until ctx ends.
-func (t *telemetry) serve(ctx context.Context, address string, ready func(context.Context) error, log *slog.Logger) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
-		defer cancel()
-		if err := ready(ctx); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen for --metrics-address %s: %w", address, err)
-	}
-	log.InfoContext(ctx, "metrics are served", "address", listener.Addr().String())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: readyTime}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // a scraper repeats
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve metrics on %s: %w", address, err)
-	}
-	return nil
-}
+// Operations on volumes, and the result of one that went well.
+const (
+	opCreate = "create"
+	opExpand = "expand"
+	opDelete = "delete"
+	resultOK = "ok"
+)
 
 // leads says that this controller leads, until ctx ends.
-func (t *telemetry) leads(ctx context.Context) {
-	t.leader.Set(1)
-	defer t.leader.Set(0)
+func (m *controllerMetrics) leads(ctx context.Context) {
+	m.leader.Set(1)
+	defer m.leader.Set(0)
 	<-ctx.Done()
 }
 
 // watch looks at pools from files for the metrics, until ctx ends. Those of an API
 // server the operator looks at.
-func (t *telemetry) watch(served *pools) func(context.Context) {
+func (m *controllerMetrics) watch(served *pools) func(context.Context) {
 	return func(ctx context.Context) {
-		t.pools.Watch(ctx, poolmetrics.DefaultPeriod, func() []poolmetrics.Pool {
+		m.pools.Watch(ctx, poolmetrics.DefaultPeriod, func() []poolmetrics.Pool {
 			var all []poolmetrics.Pool
 			for name, s := range served.snapshot() {
-				if m, ok := served.members(name); ok {
-					all = append(all, poolmetrics.Pool{Resource: s.resource, Members: m})
+				if members, ok := served.members(name); ok {
+					all = append(all, poolmetrics.Pool{Resource: s.resource, Members: members})
 				}
 			}
 			return all
@@ -102,45 +84,42 @@ func (t *telemetry) watch(served *pools) func(context.Context) {
 	}
 }
 
-// readyTime bounds one look at whether the pools answer.
-const readyTime = 5 * time.Second
-
 // measured counts and times operations on volumes, whoever asks for them.
 type measured struct {
 	csi.Volumes
-	*telemetry
+	metrics *controllerMetrics
 }
 
 // measure begins to measure one operation; call what it returns at its end.
-func (t *telemetry) measure(operation string) func(error) {
+func (m *controllerMetrics) measure(operation string) func(error) {
 	began := time.Now()
-	t.running.WithLabelValues(operation).Inc()
+	m.running.WithLabelValues(operation).Inc()
 	return func(err error) {
-		t.running.WithLabelValues(operation).Dec()
-		result := "ok"
+		m.running.WithLabelValues(operation).Dec()
+		result := resultOK
 		if err != nil {
 			result = volume.KindOf(err).String()
 		}
-		t.operations.WithLabelValues(operation, result).Observe(time.Since(began).Seconds())
+		m.operations.WithLabelValues(operation, result).Observe(time.Since(began).Seconds())
 	}
 }
 
 func (m measured) Create(ctx context.Context, spec volume.Spec) (volume.Volume, error) {
-	end := m.measure("create")
+	end := m.metrics.measure(opCreate)
 	v, err := m.Volumes.Create(ctx, spec)
 	end(err)
 	return v, err
 }
 
 func (m measured) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
-	end := m.measure("expand")
+	end := m.metrics.measure(opExpand)
 	v, err := m.Volumes.Expand(ctx, h, size)
 	end(err)
 	return v, err
 }
 
 func (m measured) Delete(ctx context.Context, h volume.Handle) error {
-	end := m.measure("delete")
+	end := m.metrics.measure(opDelete)
 	err := m.Volumes.Delete(ctx, h)
 	end(err)
 	return err

@@ -11,11 +11,13 @@ import (
 
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd"
+	"bricklayer.csi/internal/telemetry"
 )
 
 // mountdOptions are those of the mount service.
 type mountdOptions struct {
 	endpoint string
+	metrics  string
 	dirs     []string
 	mounts   mountOptions
 	log      logOptions
@@ -25,6 +27,7 @@ type mountdOptions struct {
 func (o *mountdOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.endpoint, "endpoint", "unix:///run/bricklayer/mountd.sock", "the socket to serve mounts on")
 	fs.StringArrayVar(&o.dirs, "kubelet-dir", []string{"/var/lib/kubelet"}, "a directory below which volumes may be mounted; may be given several times")
+	addMetricsFlag(fs, &o.metrics)
 	o.mounts.AddFlags(fs)
 	o.log.AddFlags(fs)
 }
@@ -69,7 +72,8 @@ func (o *mountdOptions) run(ctx context.Context, env environment) error {
 	if err := mounter.Ready(ctx); err != nil { // the node service's readiness says so too
 		log.WarnContext(ctx, "not ready", "reason", err)
 	}
-	server, err := mountd.NewServer(ctx, mountd.Options{Endpoint: o.endpoint, Dirs: o.dirs, Mounts: mounter, Log: log})
+	metrics := telemetry.New(version)
+	server, err := mountd.NewServer(ctx, mountd.Options{Endpoint: o.endpoint, Dirs: o.dirs, Mounts: mounter, Log: log, Calls: metrics.Calls})
 	if err != nil {
 		return err
 	}
@@ -77,6 +81,7 @@ func (o *mountdOptions) run(ctx context.Context, env environment) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return reap(ctx, log) })
 	running.Go(func() error { return server.Serve(ctx) })
+	running.Go(func() error { return metrics.Serve(ctx, o.metrics, mounter.Ready, log) })
 	return running.Wait()
 }
 

@@ -14,6 +14,7 @@ import (
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd"
 	"bricklayer.csi/internal/podevents"
+	"bricklayer.csi/internal/telemetry"
 )
 
 // nodeOptions are those of the node service.
@@ -25,6 +26,7 @@ type nodeOptions struct {
 	// directory in which kubelet looks for drivers; empty for none.
 	mountService, registration string
 	podEvents                  bool
+	metrics                    string
 	kube                       kubeOptions
 }
 
@@ -35,6 +37,7 @@ func (o *nodeOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.id, "node-id", "", "the node's name, as the orchestrator knows it; the host's name where it is left out")
 	fs.StringVar(&o.mountService, "mount-service", "", "the socket of 'bricklayer mountd', unix:///PATH, which then makes all mounts; without it this process does")
 	fs.StringVar(&o.registration, "kubelet-registration-dir", "", "register with kubelet in this directory, commonly /var/lib/kubelet/plugins_registry; without it something else must")
+	addMetricsFlag(fs, &o.metrics)
 	fs.BoolVar(&o.podEvents, "pod-events", false, "send an event on each pod of this node whose mount is dead; --node-id must be the node's name in Kubernetes")
 	fs.StringVar(&o.kube.kubeconfig, "kubeconfig", "", "for --pod-events: the Kubernetes cluster of this kubeconfig file; the one that this runs in where it is left out")
 }
@@ -59,7 +62,10 @@ or propagate its mounts, and takes them with it when its container ends.
 
 With --kubelet-registration-dir it tells kubelet of itself. Kubelet must reach
 the socket of --endpoint at the same path. With --pod-events it needs the right to
-list pods and to create events.`,
+list pods and to create events.
+
+With --metrics-address it says there how the calls go that it serves, how many
+volumes are mounted, and whether this host can mount (/readyz).`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
@@ -98,7 +104,9 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	server, err := csi.NewServer(ctx, csi.ServerOptions{Endpoint: o.plugin.endpoint, Identity: identity, Node: node, Log: log})
+	metrics := telemetry.New(version)
+	metrics.Registry.MustRegister(mountCollector{node, log})
+	server, err := csi.NewServer(ctx, csi.ServerOptions{Endpoint: o.plugin.endpoint, Identity: identity, Node: node, Log: log, Calls: metrics.Calls})
 	if err != nil {
 		return err
 	}
@@ -107,6 +115,7 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 	running.Go(func() error { return reap(ctx, log) })
 	running.Go(func() error { return server.Serve(ctx) })
 	running.Go(func() error { return o.register(ctx, log) })
+	running.Go(func() error { return metrics.Serve(ctx, o.metrics, mounter.Ready, log) })
 	if events != nil {
 		running.Go(func() error { return events.Run(ctx) })
 	}

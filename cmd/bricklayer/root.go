@@ -21,6 +21,7 @@ func newRoot(env environment) *cobra.Command {
 		newAgent(env),
 		newCerts(),
 		newPool(env),
+		newTop(env),
 		newVolume(env),
 		newOrphans(env),
 		newDoctor(env),

@@ -38,11 +38,10 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// serve runs a service until the test ends, and returns a connection to its
-// socket and what it logs. It must end with exit code 0 and remove its socket.
-func serve(t *testing.T, c *command, args ...string) (*grpc.ClientConn, *syncBuffer) {
+// start runs a service until the test ends, and returns what it logs. It must end
+// with exit code 0.
+func start(t *testing.T, c *command, args ...string) *syncBuffer {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "csi.sock")
 	log := &syncBuffer{}
 	env := environment{
 		in: strings.NewReader(""), out: log, err: log, getenv: func(n string) string { return c.env[n] },
@@ -51,16 +50,27 @@ func serve(t *testing.T, c *command, args ...string) (*grpc.ClientConn, *syncBuf
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
-	go func() { done <- run(ctx, env, append(args, "--endpoint", "unix://"+socket)) }()
+	go func() { done <- run(ctx, env, args) }()
 	t.Cleanup(func() {
 		cancel()
 		if code := <-done; code != exitOK {
 			t.Errorf("the service ended with exit code %d\n%s", code, log)
 		}
+	})
+	return log
+}
+
+// serve starts a service with a socket, and returns a connection to that and what
+// it logs. It must remove its socket.
+func serve(t *testing.T, c *command, args ...string) (*grpc.ClientConn, *syncBuffer) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "csi.sock")
+	t.Cleanup(func() {
 		if _, err := os.Stat(socket); !os.IsNotExist(err) {
 			t.Errorf("the socket is still there: %v", err)
 		}
 	})
+	log := start(t, c, append(args, "--endpoint", "unix://"+socket)...)
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -10,12 +10,17 @@ import (
 	"strings"
 	"testing"
 
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"sigs.k8s.io/yaml"
 
+	"bricklayer.csi/agent/agentpb"
 	"bricklayer.csi/api/v1alpha1"
 	"bricklayer.csi/internal/doctor/dashboard"
+	"bricklayer.csi/internal/mountd/mountpb"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -157,8 +162,8 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// exported returns the labels of each metric that a controller has, by the names
-// that a query may use. cmd/bricklayer holds the list against a real controller.
+// exported returns the labels of each metric that a service has, by the names
+// that a query may use. cmd/bricklayer holds the list against real services.
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -167,7 +172,7 @@ func exported(t *testing.T) map[string][]string {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		if len(fields) != 3 {
+		if len(fields) != 4 {
 			t.Fatalf("metrics.txt: %q", line)
 		}
 		of := append(strings.Split(fields[2], ","), metricName)
@@ -215,7 +220,7 @@ func panels(t *testing.T) map[string][]string {
 }
 
 // added are labels that Prometheus puts on what it scrapes.
-var added = []string{"job", "namespace"}
+var added = []string{"job", "namespace", "instance"}
 
 // words are all values that a label of ours can have.
 func words() map[string][]string {
@@ -226,6 +231,16 @@ func words() map[string][]string {
 			v1alpha1.ConditionCapacityLow, v1alpha1.ConditionHeketiReady, v1alpha1.ConditionClientsRestricted,
 		},
 		"name": {"claims", "volumes", "unsavedpvs", "expand", "cleanup", "storagepools"},
+		"kind": {"staged", "published"},
+	}
+	for _, service := range []grpc.ServiceDesc{csipb.Node_ServiceDesc, csipb.Controller_ServiceDesc, agentpb.Agent_ServiceDesc, mountpb.Mounter_ServiceDesc} {
+		w["grpc_service"] = append(w["grpc_service"], service.ServiceName)
+		for _, m := range service.Methods {
+			w["grpc_method"] = append(w["grpc_method"], m.MethodName)
+		}
+	}
+	for code := range codes.Unauthenticated + 1 { // the last one
+		w["grpc_code"] = append(w["grpc_code"], code.String())
 	}
 	for _, k := range volume.Kinds() {
 		w["result"] = append(w["result"], k.String())
@@ -233,7 +248,7 @@ func words() map[string][]string {
 	return w
 }
 
-// judge complains of all in a query that no controller exports, and returns the
+// judge complains of all in a query that no service exports, and returns the
 // metrics that it asks for.
 func judge(t *testing.T, where, query string) (names []string) {
 	t.Helper()
@@ -258,7 +273,7 @@ func judge(t *testing.T, where, query string) (names []string) {
 		names = append(names, s.Name)
 		of, ok := known[s.Name]
 		if !ok {
-			t.Errorf("%s: no controller exports %q", where, s.Name)
+			t.Errorf("%s: no service exports %q", where, s.Name)
 			return nil
 		}
 		for _, m := range s.LabelMatchers {

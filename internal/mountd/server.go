@@ -17,6 +17,7 @@ import (
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd/mountpb"
 	"bricklayer.csi/internal/socket"
+	"bricklayer.csi/internal/telemetry"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	Dirs   []string
 	Mounts mount.Mounter
 	Log    *slog.Logger
+	// Calls counts and times the calls; nil for nobody.
+	Calls *telemetry.Calls
 	// StopWithin is how long running calls may take to end once the server is to stop.
 	StopWithin time.Duration
 }
@@ -68,8 +71,9 @@ func NewServer(ctx context.Context, o Options) (*Server, error) {
 		return nil, &volume.Error{Kind: volume.Precondition, Op: "serve mounts on " + path, Err: err}
 	}
 	s := &Server{opts: o, path: path, guard: g, listener: listener}
-	s.grpc = grpc.NewServer(grpc.ChainUnaryInterceptor(s.logCalls, withStatus, s.withoutPanics))
+	s.grpc = grpc.NewServer(grpc.ChainUnaryInterceptor(o.Calls.Intercept, s.logCalls, withStatus, s.withoutPanics))
 	mountpb.RegisterMounterServer(s.grpc, &verbs{guard: g, mounts: o.Mounts})
+	o.Calls.Expect(s.grpc)
 	return s, nil
 }
 

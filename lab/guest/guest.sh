@@ -4,7 +4,7 @@
 # when it dies: tests kill things to see them stay dead.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
-# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT GATEWAY POD_NETWORK
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT METRICS_PORT GATEWAY POD_NETWORK
 . /lab/node.env
 
 AGENT_PID=/run/bricklayer-agent.pid
@@ -160,7 +160,7 @@ start_agent() {
     touch "$AGENT_LOG"
     mark_roots
     from=$(wc -l <"$AGENT_LOG")
-    setsid "$AGENT" agent --config /lab/agent.yaml </dev/null >>"$AGENT_LOG" 2>&1 9>&- &
+    setsid "$AGENT" agent --config /lab/agent.yaml --metrics-address ":$METRICS_PORT" </dev/null >>"$AGENT_LOG" 2>&1 9>&- &
     echo $! >$AGENT_PID
     started bricklayer
     for _ in $(seq 100); do
