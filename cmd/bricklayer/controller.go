@@ -110,6 +110,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	defer source.Subscribe(pools.set)()
 
 	telemetry := newTelemetry()
+	telemetry.registry.MustRegister(guardCollector{pools})
 	volumes := measured{lifecycle.New(pools, log), telemetry}
 	server, err := o.server(ctx, pools, volumes, log)
 	if err != nil {
