@@ -17,6 +17,7 @@ import (
 
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/fsgroup"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mount/mounttest"
@@ -39,7 +40,7 @@ type driver struct {
 }
 
 func newBackend(c *agenttest.Cluster) *plain.Backend {
-	config := plain.Config{Pool: c.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"}, MaxOperations: 4}
+	config := plain.Config{Pool: c.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"}, Guard: guard.Settings{Operations: 4}}
 	for i, n := range c.Config().Nodes {
 		node := plain.Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Agent: c.Nodes()[i]}
 		for _, r := range n.Roots {

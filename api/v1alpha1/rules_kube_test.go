@@ -143,6 +143,8 @@ const label = "must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a le
 
 const badPath = "must be an absolute path below /, without . and .. in it"
 
+const badMemory = "must be 0 to 1Ti, such as 256Mi"
+
 const badHost = "must be a host name or IP address, not loopback"
 
 const badURL = "must be an http or https address without user, password and query, such as http://heketi:8080"
@@ -216,6 +218,13 @@ var bad = []struct {
 	{"cluster", []any{"spec.heketi.clusterIDs.0", "ABC"}, "spec.heketi.clusterIDs[0]", "must be a heketi cluster ID of 32 hexadecimal digits"},
 	{"cluster twice", []any{"spec.heketi.clusterIDs.1", strings.Repeat("ab", 16)}, "spec.heketi.clusterIDs[1]", "Duplicate value"},
 	{"heketi's operations", []any{"spec.heketi.maxInFlight", int64(65)}, "spec.heketi.maxInFlight", "should be less than or equal to 64"},
+	{"less than no memory", []any{"spec.guard.memoryReserve", "-1Mi"}, "spec.guard.memoryReserve", badMemory},
+	{"more memory than there is", []any{"spec.guard.memoryPerBrick", "2Ti"}, "spec.guard.memoryPerBrick", badMemory},
+	{"memory as a number", []any{"spec.guard.memoryReserve", int64(-1)}, "spec.guard.memoryReserve", badMemory},
+	{"pressure", []any{"spec.guard.maxPressure", int64(101)}, "spec.guard.maxPressure", "should be less than or equal to 100"},
+	{"bricks", []any{"spec.guard.maxBricksPerNode", int64(-1)}, "spec.guard.maxBricksPerNode", "should be greater than or equal to 0"},
+	{"failures", []any{"spec.guard.breakerFailures", int64(1001)}, "spec.guard.breakerFailures", "should be less than or equal to 1000"},
+	{"pause", []any{"spec.guard.breakerPauseSeconds", int64(3601)}, "spec.guard.breakerPauseSeconds", "should be less than or equal to 3600"},
 	{"pool's name", []any{"metadata.name", "fast.1"}, "", "metadata.name " + label},
 	{"long pool's name", []any{"metadata.name", strings.Repeat("a", 41)}, "", "metadata.name " + label},
 }
@@ -229,6 +238,7 @@ var good = []struct {
 	{"heketi alone", []any{"spec.nodes", nil}},
 	{"nothing optional", []any{"spec.clientNetworks", nil, "spec.maxOperations", nil, "spec.heketi", nil, "spec.nodes.0.zone", nil, "spec.nodes.0.agent", nil}},
 	{"zero is the default", []any{"spec.maxOperations", int64(0), "spec.heketi.maxInFlight", int64(0)}},
+	{"guard", []any{"spec.guard", map[string]any{"memoryReserve": "1Ti", "memoryPerBrick": int64(25165824), "maxPressure": int64(100), "maxBricksPerNode": int64(300), "breakerFailures": int64(3), "breakerPauseSeconds": int64(60)}}},
 	{"IPv6", []any{"spec.nodes.0.address", "fd00::11", "spec.nodes.0.agent", "[fd00::11]:24010"}},
 	{"agent on loopback", []any{"spec.nodes.0.agent", "127.0.0.1:24010"}},
 	{"path with dots in names", []any{"spec.nodes.0.roots.0.path", "/bricks/..a/.b/c.."}},

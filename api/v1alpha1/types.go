@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // DefaultAgentPort is the TCP port of a storage node's agent.
 const DefaultAgentPort = "24010"
@@ -82,12 +85,65 @@ type StoragePoolSpec struct {
 	// +optional
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
-	// the same time; further ones wait, and are told so. 4 where absent or 0.
+	// the same time; further ones wait, and are told so. It is fewer while they
+	// fail or take much longer than they did. 4 where absent or 0.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=64
 	MaxOperations int `json:"maxOperations,omitempty"`
+	// Guard says what keeps storage nodes from harm; what is absent has a default.
+	//
+	// +optional
+	Guard *Guard `json:"guard,omitempty"`
+}
+
+// Guard says when a storage node takes no further brick, and when the pool's
+// storage is left alone for a while.
+type Guard struct {
+	// MemoryReserve is the memory of a storage node that stays available: a node
+	// that would have less takes no brick. At most 1Ti; a twentieth of the node's
+	// memory, 256Mi at least, where absent or 0.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && !quantity(self).isLessThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Ti'))) : (self >= 0 && self <= 1099511627776)",message="must be 0 to 1Ti, such as 256Mi"
+	MemoryReserve *resource.Quantity `json:"memoryReserve,omitempty"`
+	// MemoryPerBrick is the memory that a brick is expected to take, at most 1Ti.
+	// 24Mi where absent or 0, and 8Mi where brickMultiplex is true.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && !quantity(self).isLessThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Ti'))) : (self >= 0 && self <= 1099511627776)",message="must be 0 to 1Ti, such as 256Mi"
+	MemoryPerBrick *resource.Quantity `json:"memoryPerBrick,omitempty"`
+	// MaxPressure is the share of the last ten seconds, in percent, in which some
+	// task of a storage node may have waited for memory: one beyond it takes no
+	// brick. 40 where absent or 0; 100 leaves it out of account.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	MaxPressure int `json:"maxPressure,omitempty"`
+	// MaxBricksPerNode is how many bricks a storage node may have. Any number
+	// where absent or 0.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MaxBricksPerNode int `json:"maxBricksPerNode,omitempty"`
+	// BreakerFailures is how many operations in a row must fail, for a part that
+	// does not answer, before volumes are neither made nor grown for BreakerPauseSeconds.
+	// 5 where absent or 0.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	BreakerFailures int `json:"breakerFailures,omitempty"`
+	// BreakerPauseSeconds is how long that lasts before one operation may try, in
+	// seconds. 30 where absent or 0.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	BreakerPauseSeconds int `json:"breakerPauseSeconds,omitempty"`
 }
 
 // HeketiEndpoint says where a heketi is and who we are to it.

@@ -78,6 +78,9 @@ func (p *StoragePool) Validate() []FieldFault {
 	if m := p.Spec.MaxOperations; m < 1 || m > MaxMaxOperations {
 		bad("spec.maxOperations", strconv.Itoa(m), fmt.Sprintf("1 to %d", MaxMaxOperations))
 	}
+	if g := p.Spec.Guard; g != nil {
+		g.validate("spec.guard", bad)
+	}
 	if n := len(p.Spec.ClientNetworks); n > maxNetworks {
 		bad("spec.clientNetworks", strconv.Itoa(n)+" networks", fmt.Sprintf("at most %d", maxNetworks))
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -60,6 +61,13 @@ func TestEachFaultNamesItsField(t *testing.T) {
 		{"IPv6 network", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "fd00::/64" }, "spec.clientNetworks[0]"},
 		{"everyone", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "*" }, "spec.clientNetworks[0]"},
 		{"operations", func(p *StoragePool) { p.Spec.MaxOperations = -1 }, "spec.maxOperations"},
+		{"reserve", func(p *StoragePool) { p.Spec.Guard = &Guard{MemoryReserve: new(resource.MustParse("-1Mi"))} }, "spec.guard.memoryReserve"},
+		{"much reserve", func(p *StoragePool) { p.Spec.Guard = &Guard{MemoryReserve: new(resource.MustParse("2Ti"))} }, "spec.guard.memoryReserve"},
+		{"memory of a brick", func(p *StoragePool) { p.Spec.Guard = &Guard{MemoryPerBrick: new(resource.MustParse("-1"))} }, "spec.guard.memoryPerBrick"},
+		{"pressure", func(p *StoragePool) { p.Spec.Guard = &Guard{MaxPressure: 101} }, "spec.guard.maxPressure"},
+		{"bricks", func(p *StoragePool) { p.Spec.Guard = &Guard{MaxBricksPerNode: -1} }, "spec.guard.maxBricksPerNode"},
+		{"failures", func(p *StoragePool) { p.Spec.Guard = &Guard{BreakerFailures: 1001} }, "spec.guard.breakerFailures"},
+		{"pause", func(p *StoragePool) { p.Spec.Guard = &Guard{BreakerPauseSeconds: 3601} }, "spec.guard.breakerPauseSeconds"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

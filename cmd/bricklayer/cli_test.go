@@ -154,6 +154,7 @@ func TestOutputFormats(t *testing.T) {
 	for _, format := range []string{"table", "json", "yaml"} {
 		golden(t, filepath.Join("testdata", "list."+format), stable(c.must(t, "volume", "list", "-o", format)))
 		golden(t, filepath.Join("testdata", "get."+format), stable(c.must(t, "volume", "get", "data", "--health", "-o", format)))
+		golden(t, filepath.Join("testdata", "pool-status."+format), c.must(t, "pool", "status", "-o", format))
 		golden(t, filepath.Join("testdata", "pool-check."+format), c.must(t, "pool", "check", c.env["BRICKLAYER_POOLS"], "-o", format))
 	}
 }

@@ -115,6 +115,7 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	defer source.Subscribe(pools.set)()
 
 	metrics := newControllerMetrics()
+	metrics.Registry.MustRegister(guardCollector{pools})
 	volumes := measured{lifecycle.New(pools, log), metrics}
 	server, err := o.server(ctx, pools, volumes, metrics, log)
 	if err != nil {

@@ -28,8 +28,8 @@ type poolView struct {
 }
 
 func newPool(env environment) *cobra.Command {
-	cmd := group("pool", "Look at StoragePool files")
-	cmd.AddCommand(newPoolCheck(env))
+	cmd := group("pool", "Look at StoragePool files, and at what the nodes of pools have left")
+	cmd.AddCommand(newPoolCheck(env), newPoolStatus(env))
 	return cmd
 }
 

@@ -15,6 +15,7 @@ import (
 	informersv1alpha1 "bricklayer.csi/api/client/informers/api/v1alpha1"
 	"bricklayer.csi/api/client/versioned"
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/operator"
 	"bricklayer.csi/internal/pool"
@@ -103,7 +104,10 @@ func (p *pools) members(name string) (operator.Members, bool) {
 	if !ok {
 		return operator.Members{}, false
 	}
-	m := operator.Members{Agents: map[string]operator.Agent{}, Err: s.err, HeketiErr: s.heketiErr}
+	m := operator.Members{Agents: map[string]operator.Agent{}, Err: s.err, HeketiErr: s.heketiErr, Guards: map[volume.BackendName]guard.State{}}
+	for backend, g := range s.guards() {
+		m.Guards[backend] = g.State()
+	}
 	if s.plain != nil {
 		for _, n := range s.plain.Nodes {
 			m.Agents[n.Name] = n.Agent

@@ -14,6 +14,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/volume"
@@ -129,7 +130,7 @@ func (p *pools) buildPlain(s *servedPool) (_ *plain.Backend, err error) {
 	}
 	config := plain.Config{
 		Pool: s.resource.Name, ClientNetworks: spec.ClientNetworks,
-		BrickMultiplex: spec.BrickMultiplex, MaxOperations: spec.MaxOperations,
+		BrickMultiplex: spec.BrickMultiplex, Guard: guard.SettingsOf(&spec),
 	}
 	targets := make([]agent.Target, 0, len(spec.Nodes))
 	for _, n := range spec.Nodes {
@@ -156,7 +157,7 @@ func (p *pools) buildHeketi(s *servedPool) (*heketi.Backend, error) {
 	}
 	config := heketi.Config{
 		Pool: s.resource.Name, URL: at.URL, User: at.User, CAFile: at.CAFile, ServerName: at.ServerName,
-		ClusterIDs: at.ClusterIDs, MaxInFlight: at.MaxInFlight, ClientNetworks: s.resource.Spec.ClientNetworks,
+		ClusterIDs: at.ClusterIDs, MaxInFlight: at.MaxInFlight, Guard: guard.SettingsOf(&s.resource.Spec), ClientNetworks: s.resource.Spec.ClientNetworks,
 		Secrets: p.secrets,
 	}
 	switch {

@@ -13,14 +13,25 @@ import (
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
 // Create implements volume.Backend.
 func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, error) {
-	const op = "create volume"
 	ctx, cancel := hurry(ctx)
 	defer cancel()
+	var v volume.Volume
+	err := b.guard.Do(ctx, guard.Request{Flow: spec.Parameters.Fingerprint(), Op: "create volume", On: b.on(spec.Handle())}, func(t *guard.Turn) (err error) {
+		v, err = b.create(ctx, t, spec)
+		return err
+	})
+	return v, err
+}
+
+// create is Create when its turn has come.
+func (b *Backend) create(ctx context.Context, turn *guard.Turn, spec volume.Spec) (volume.Volume, error) {
+	const op = "create volume"
 	p := spec.Parameters
 	if u := p.Heketi.URL; u != "" && u != b.base.String() {
 		return volume.Volume{}, volume.NewFieldError("parameters.resturl", redactUserInfo(u), "the address of the heketi of pool "+b.Pool+": "+b.base.String())
@@ -52,6 +63,7 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 			return nil, err
 		}
 		return &change{ask: func(_ context.Context, c *client.Client, v *view, _ found) error {
+			turn.Whole()
 			return b.post(c, v, request, size, wish{clusters: clusters, full: full, Parameters: p})
 		}}, nil
 	}

@@ -6,22 +6,26 @@ import (
 
 	client "github.com/heketi/heketi/client/api/go-client"
 
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
 // Delete implements volume.Backend.
 func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	const op = "delete volume"
-	return b.change(ctx, task{op: op, handle: h, alone: true, doomed: true}, func(ctx context.Context, _ *view, f found) (*change, error) {
-		if f.id == "" {
-			if err := f.refuseForeign(op, b.on(h), volume.Precondition); err != nil {
-				return nil, err
+	return b.guard.Do(ctx, guard.Request{Flow: guard.FlowDelete, Op: op, On: b.on(h)}, func(turn *guard.Turn) error {
+		return b.change(ctx, task{op: op, handle: h, alone: true, doomed: true}, func(ctx context.Context, _ *view, f found) (*change, error) {
+			if f.id == "" {
+				if err := f.refuseForeign(op, b.on(h), volume.Precondition); err != nil {
+					return nil, err
+				}
+				return nil, b.refuseForgotten(ctx, op, h)
 			}
-			return nil, b.refuseForgotten(ctx, op, h)
-		}
-		return &change{ask: func(_ context.Context, c *client.Client, _ *view, f found) error {
-			return c.VolumeDelete(f.id)
-		}}, nil
+			return &change{ask: func(_ context.Context, c *client.Client, _ *view, f found) error {
+				turn.Whole()
+				return c.VolumeDelete(f.id)
+			}}, nil
+		})
 	})
 }
 

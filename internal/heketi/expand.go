@@ -7,14 +7,24 @@ import (
 	client "github.com/heketi/heketi/client/api/go-client"
 	"github.com/heketi/heketi/pkg/glusterfs/api"
 
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
 // Expand implements volume.Backend. heketi grows a volume by what it is told,
 // each time that it is told: so what is missing is computed from the size that
 // its database has at our turn, with no expansion under way.
-func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
+func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (grown volume.Volume, err error) {
 	const op = "expand volume"
+	err = b.guard.Do(ctx, guard.Request{Flow: guard.FlowExpand, Op: op, On: b.on(h)}, func(turn *guard.Turn) error {
+		grown, err = b.expand(ctx, turn, op, h, size)
+		return err
+	})
+	return grown, err
+}
+
+// expand is Expand when its turn has come.
+func (b *Backend) expand(ctx context.Context, turn *guard.Turn, op string, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
 	var grown volume.Volume
 	err := b.change(ctx, task{op: op, handle: h, alone: true}, func(_ context.Context, v *view, f found) (*change, error) {
 		if f.id == "" {
@@ -29,6 +39,7 @@ func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeR
 			return nil, nil //nolint:nilnil // nothing is left to do
 		}
 		return &change{ask: func(_ context.Context, c *client.Client, v *view, f found) error {
+			turn.Whole()
 			want, err := b.target(f, size, op)
 			if err != nil {
 				return err

@@ -10,9 +10,10 @@ import (
 )
 
 // gate lets one caller at a time ask heketi for a change, and only while heketi
-// has fewer than a set number of operations running. What runs is counted in
-// heketi's database, so that what others began, or callers who are gone, counts
-// too; the turn ends when heketi has taken the request, and with it the count is right.
+// has fewer than a set number of operations running. The guard has let no more
+// callers than that in; but heketi works on for those who are gone, and for other
+// controllers. What runs is counted in its database; the turn ends when it has
+// taken the request, and with it the count is right.
 type gate struct {
 	turn    chan struct{}
 	waiting atomic.Int64

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	// MaxInFlight is how many operations may run in heketi at once, those of
 	// others included. heketi refuses more than 8 by default.
 	MaxInFlight int
+	// Guard says how operations are admitted; how many run at once is MaxInFlight's to say.
+	Guard guard.Settings
 	// ClientNetworks may mount the volumes; empty leaves them open.
 	ClientNetworks []string
 	// Gluster is the cluster below heketi; nil where no agent can be asked.
@@ -87,6 +90,7 @@ type Backend struct {
 	base  *url.URL
 	wire  *wire
 	views *views
+	guard *guard.Guard
 	gate  *gate
 	log   *slog.Logger
 }
@@ -103,6 +107,7 @@ func New(c Config, log *slog.Logger) (*Backend, error) {
 	if c.MaxInFlight <= 0 {
 		c.MaxInFlight = DefaultMaxInFlight
 	}
+	c.Guard.Operations = c.MaxInFlight
 	for _, d := range []struct {
 		value   *time.Duration
 		instead time.Duration
@@ -125,12 +130,16 @@ func New(c Config, log *slog.Logger) (*Backend, error) {
 		allow:  allow,
 		base:   base,
 		wire:   &wire{caFile: c.CAFile, serverName: c.ServerName, timeout: c.Timing.Request},
+		guard:  guard.New(c.Guard),
 		gate:   newGate(),
 		log:    log.With("pool", c.Pool, "heketi", base.String()),
 	}
 	b.views = &views{fetch: b.fetchView, timeout: 2 * c.Timing.Request}
 	return b, nil
 }
+
+// Admission returns what admits operations to heketi.
+func (b *Backend) Admission() *guard.Guard { return b.guard }
 
 // redactUserInfo cuts what may be a password out of an address that is refused.
 func redactUserInfo(text string) string {

@@ -14,6 +14,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/agent/certs"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/plain"
@@ -48,7 +49,7 @@ func Config(t testing.TB) plain.Config {
 		}
 	})
 	spec := pools[0].Spec
-	config := plain.Config{Pool: PoolName, ClientNetworks: spec.ClientNetworks, BrickMultiplex: spec.BrickMultiplex, MaxOperations: spec.MaxOperations}
+	config := plain.Config{Pool: PoolName, ClientNetworks: spec.ClientNetworks, BrickMultiplex: spec.BrickMultiplex, Guard: guard.SettingsOf(&spec)}
 	for _, n := range spec.Nodes {
 		client, err := dialer.Node(agent.Target{Node: n.Name, Address: n.Agent})
 		if err != nil {

@@ -5,10 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -59,6 +61,7 @@ func judge(pool *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, seen o
 	}
 	j.volumes()
 	j.heketi()
+	j.breakers()
 	j.conditions()
 	return j
 }
@@ -95,7 +98,7 @@ func (j *judgement) nodes() {
 			}
 			status.Roots = append(status.Roots, root)
 		}
-		if ready > 0 && seen.GlusterdReady {
+		if short := j.short(n, seen, &status); ready > 0 && seen.GlusterdReady && !short {
 			j.usable++
 		}
 		j.use(n, seen, status.Reachable, perRoot)
@@ -118,6 +121,31 @@ func (j *judgement) node(n v1alpha1.StorageNode, seen seenNode, status *v1alpha1
 	for _, b := range seen.bricks {
 		if b.Problem != "" {
 			j.unenforced = append(j.unenforced, fmt.Sprintf("%s on %s/%s: %s", b.Ref.Volume, n.Name, b.Ref.Root, short(b.Problem)))
+		}
+	}
+}
+
+// short reports whether a node that answered takes no brick for the guard's sake.
+func (j *judgement) short(n v1alpha1.StorageNode, seen seenNode, status *v1alpha1.NodeStatus) bool {
+	if !status.Reachable {
+		return false
+	}
+	// Without the figures, which change with each look: metrics and `pool status` have them.
+	what := guard.SettingsOf(&j.pool.Spec).Budget.Shortage(seen.Description, 0).What
+	if what == "" {
+		return false
+	}
+	j.fault("NodeShort", "node %s takes no further brick: %s", n.Name, what)
+	status.Problems = append(status.Problems, "it takes no further brick: "+what)
+	return true
+}
+
+// breakers tells of backends that are left alone for a while.
+func (j *judgement) breakers() {
+	for _, name := range slices.Sorted(maps.Keys(j.seen.guards)) {
+		if g := j.seen.guards[name]; g.Breaker != guard.Closed {
+			j.fault("BreakerOpen", "volumes of the %s backend are neither made nor grown, as operations failed one after the other; it is tried again from %s on: %s",
+				name, g.Until.UTC().Format(time.TimeOnly+" MST"), short(g.Why))
 		}
 	}
 }

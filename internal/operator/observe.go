@@ -13,6 +13,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/volume"
 )
@@ -49,6 +50,8 @@ type Members struct {
 	// Heketi is nil where the pool names none, or for the reason in HeketiErr.
 	Heketi    Heketi
 	HeketiErr error
+	// Guards tell what this process admits to the pool's backends.
+	Guards map[volume.BackendName]guard.State
 	// CertificateExpires is when the certificate ends by which the agents are asked; zero where unknown.
 	CertificateExpires time.Time
 }
@@ -78,11 +81,12 @@ type observation struct {
 	heketi        *heketi.Report
 	heketiVolumes []string
 	heketiErr     error
+	guards        map[volume.BackendName]guard.State
 }
 
 // observe asks everything that serves a pool, all at once.
 func observe(ctx context.Context, pool string, m Members) observation {
-	o := observation{err: m.Err, heketiErr: m.HeketiErr, nodes: map[string]seenNode{}}
+	o := observation{err: m.Err, heketiErr: m.HeketiErr, guards: m.Guards, nodes: map[string]seenNode{}}
 	var wg sync.WaitGroup
 	if m.Heketi != nil {
 		wg.Go(func() { o.askHeketi(ctx, pool, m.Heketi) })

@@ -24,6 +24,7 @@ import (
 	"bricklayer.csi/api/client/versioned/fake"
 	"bricklayer.csi/api/v1alpha1"
 	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/volume"
@@ -74,7 +75,7 @@ func newWorld(nodes int) *world {
 	w.pool.APIVersion, w.pool.Kind = v1alpha1.APIVersion, v1alpha1.Kind
 	w.pool.Spec.ClientNetworks = []string{"10.90.0.0/24"}
 	w.pool.Spec.Heketi = &v1alpha1.HeketiEndpoint{URL: "http://heketi:8080"}
-	backend := plain.Config{Pool: "lab", MaxOperations: 4}
+	backend := plain.Config{Pool: "lab", Guard: guard.Settings{Operations: 4}}
 	for _, n := range config.Nodes {
 		node := v1alpha1.StorageNode{Name: n.Name, Address: n.Address, Zone: n.Zone}
 		for _, r := range n.Roots {
@@ -91,7 +92,10 @@ func newWorld(nodes int) *world {
 }
 
 func (w *world) members(string) (Members, bool) {
-	m := Members{Agents: map[string]Agent{}, Heketi: w.heketi}
+	m := Members{
+		Agents: map[string]Agent{}, Heketi: w.heketi,
+		Guards: map[volume.BackendName]guard.State{volume.Plain: w.backend.Admission().State()},
+	}
 	for _, n := range w.pool.Spec.Nodes {
 		m.Agents[n.Name] = w.cluster.Node(n.Name)
 	}
@@ -100,15 +104,19 @@ func (w *world) members(string) (Members, bool) {
 
 func (w *world) create(t *testing.T, name string) volume.Volume {
 	t.Helper()
-	p, err := volume.ParseParameters(map[string]string{"lvm": "false", "pool": "lab"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := w.backend.Create(t.Context(), volume.Spec{Name: name, Size: volume.SizeRange{Required: volume.GiB}, Parameters: p})
+	v, err := w.backend.Create(t.Context(), w.spec(name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func (w *world) spec(name string) volume.Spec {
+	p, err := volume.ParseParameters(map[string]string{"lvm": "false", "pool": "lab"})
+	if err != nil {
+		panic(err)
+	}
+	return volume.Spec{Name: name, Size: volume.SizeRange{Required: volume.GiB}, Parameters: p}
 }
 
 func (w *world) judge(t *testing.T, before v1alpha1.StoragePoolStatus) judgement {
@@ -148,6 +156,32 @@ func TestFaultsShowAndGo(t *testing.T) {
 			spoil: func(w *world, _ volume.Volume) { w.cluster.SetState("n2", agenttest.GlusterdDown) },
 			mend:  func(w *world, _ volume.Volume) { w.cluster.SetState("n2", agenttest.Up) },
 			wrong: "Degraded/GlusterdDown", condition: v1alpha1.ConditionDegraded, says: "glusterd of node n2 does not answer",
+		},
+		{
+			name:  "a node is short of memory",
+			spoil: func(w *world, _ volume.Volume) { w.cluster.SetMemory("n2", 1500<<20, 100<<20, 0) },
+			mend:  func(w *world, _ volume.Volume) { w.cluster.SetMemory("n2", 1500<<20, 1200<<20, 0) },
+			wrong: "Degraded/NodeShort", condition: v1alpha1.ConditionDegraded, says: "node n2 takes no further brick: it is short of memory",
+		},
+		{
+			name:  "every node has as many bricks as it may",
+			spoil: func(w *world, _ volume.Volume) { w.pool.Spec.Guard = &v1alpha1.Guard{MaxBricksPerNode: 1} },
+			mend:  func(w *world, _ volume.Volume) { w.pool.Spec.Guard = nil },
+			wrong: "Ready/NoUsableNode Degraded/NodeShort", condition: v1alpha1.ConditionReady, says: "node n3 takes no further brick: it has as many bricks as it may",
+		},
+		{
+			name: "one operation after the other failed",
+			spoil: func(w *world, _ volume.Volume) {
+				w.cluster.Fail(agenttest.FailTimes(agenttest.Call{Verb: agenttest.MakeBrick, Moment: agenttest.Before}, 0, nil))
+				for range guard.DefaultFailures {
+					_, _ = w.backend.Create(context.Background(), w.spec("pvc-2"))
+				}
+			},
+			mend: func(w *world, _ volume.Volume) {
+				w.cluster.Fail(nil)
+				_ = w.backend.Delete(context.Background(), w.spec("pvc-2").Handle())
+			},
+			wrong: "Degraded/BreakerOpen", condition: v1alpha1.ConditionDegraded, says: "volumes of the plain backend are neither made nor grown",
 		},
 		{
 			name:  "a root is not mounted",

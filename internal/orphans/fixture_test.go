@@ -13,6 +13,7 @@ import (
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/heketi"
 	"bricklayer.csi/internal/heketi/heketitest"
 	"bricklayer.csi/internal/mark"
@@ -24,7 +25,7 @@ import (
 // newPool returns a pool over a fake cluster.
 func newPool(c *agenttest.Cluster) Pool {
 	p := Pool{Name: "lab"}
-	config := plain.Config{Pool: "lab", MaxOperations: 4}
+	config := plain.Config{Pool: "lab", Guard: guard.Settings{Operations: 4}}
 	for i, n := range c.Config().Nodes {
 		p.Nodes = append(p.Nodes, Node{Name: n.Name, Address: n.Address, Agent: c.Nodes()[i]})
 		config.Nodes = append(config.Nodes, plain.Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Roots: []string{"root1"}, Agent: c.Nodes()[i]})

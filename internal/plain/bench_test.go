@@ -66,33 +66,3 @@ func BenchmarkCreateAndDelete(b *testing.B) {
 		}
 	}
 }
-
-// BenchmarkGate has turns that are free, and turns that many wait for.
-func BenchmarkGate(b *testing.B) {
-	turn := func(b *testing.B, g *gate) {
-		b.Helper()
-		leave, err := g.enter(b.Context(), "class", "test", "pool")
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		leave()
-	}
-	b.Run("free", func(b *testing.B) {
-		g := newGate(4)
-		b.ReportAllocs()
-		for b.Loop() {
-			turn(b, g)
-		}
-	})
-	b.Run("contended", func(b *testing.B) {
-		g := newGate(1)
-		b.ReportAllocs()
-		b.SetParallelism(16)
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				turn(b, g)
-			}
-		})
-	})
-}

@@ -10,6 +10,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
@@ -43,13 +44,21 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	leave, err := b.gate.enter(ctx, p.Fingerprint(), op, "volume "+h.String())
-	if err != nil {
-		return volume.Volume{}, err
-	}
-	defer leave()
+	var v volume.Volume
+	err = b.guard.Do(ctx, guard.Request{Flow: p.Fingerprint(), Op: op, On: "volume " + h.String()}, func(t *guard.Turn) error {
+		v, err = b.create(ctx, t, spec, size)
+		return err
+	})
+	return v, err
+}
 
+// create is Create when its turn has come.
+func (b *Backend) create(ctx context.Context, t *guard.Turn, spec volume.Spec, size volume.Size) (volume.Volume, error) {
+	const op = "create volume"
+	h := spec.Handle()
+	p := spec.Parameters
 	f, err := b.find(ctx, h, true)
+	b.spare(ctx, t, f.survey)
 	if err != nil {
 		return volume.Volume{}, err
 	}
@@ -64,10 +73,16 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 		Enforce: p.Quota, OnDelete: p.OnDelete, Created: time.Now().UTC(),
 	}}
 	release, err := b.settle(ctx, pl, &f)
+	if errors.Is(err, errNoPlace) && b.mostAnswer(f.survey) {
+		t.Spare() // nothing was asked of anybody, and other volumes may have a place
+	}
 	if err != nil {
 		return volume.Volume{}, err
 	}
 	defer release()
+	if !f.exists {
+		t.Whole()
+	}
 	return b.build(ctx, pl, &f)
 }
 
@@ -91,76 +106,6 @@ func (b *Backend) adopt(ctx context.Context, spec volume.Spec, f *found) (volume
 		b.log.DebugContext(ctx, "the bricks of a volume that is there cannot be looked at", "volume", v.Handle.Name, "error", err)
 	}
 	return v, nil
-}
-
-// settle decides where the bricks lie: where an earlier call for the same spec
-// put them, else by placement. Leftovers of any other call are removed.
-func (b *Backend) settle(ctx context.Context, pl *plan, f *found) (release func(), err error) {
-	nothing := func() {}
-	if m, ok := pl.earlier(f); ok {
-		pl.marks.Layout, pl.marks.GID, pl.marks.Size = m.Layout, m.GID, m.Size
-		stray := slices.DeleteFunc(slices.Clone(f.bricks), func(k foundBrick) bool { return k.Mark.Same(m) })
-		return nothing, b.removeBricks(ctx, stray, brick.ToTrash)
-	}
-	if f.exists {
-		return nil, &volume.Error{
-			Kind: volume.Exists, Op: "create volume", On: "volume " + pl.handle.String(),
-			Err:  errors.New("an unfinished volume of this name exists that was begun with other parameters or another size"),
-			Next: "delete it, or repeat the call that began it",
-		}
-	}
-	if err := refuseKept(pl.handle, f.bricks); err != nil {
-		return nil, err
-	}
-	if err := b.removeBricks(ctx, f.bricks, brick.ToTrash); err != nil {
-		return nil, err
-	}
-	gid, release, err := b.chooseGID(f.survey, pl.handle.Name, pl.spec.Parameters)
-	if err != nil {
-		return nil, err
-	}
-	pl.marks.GID = gid
-	if err := b.choosePlaces(pl, f.survey); err != nil {
-		release()
-		return nil, err
-	}
-	return release, nil
-}
-
-// earlier returns the mark of an earlier call for this spec of which a brick
-// directory is left: where the Gluster volume exists, of its bricks. Of several
-// every controller picks the same one.
-func (pl *plan) earlier(f *found) (best brick.Mark, ok bool) {
-	for _, k := range f.bricks {
-		m := k.Mark
-		fits := m.Fingerprint == pl.marks.Fingerprint && m.Type == pl.marks.Type.String() &&
-			pl.spec.Size.Holds(m.Size) && len(m.Layout) == pl.marks.Type.Bricks() &&
-			slices.Contains(m.Layout, brick.Place{Node: k.node.Name, Root: k.Ref.Root})
-		if !fits || f.exists && !f.uses(k) {
-			continue
-		}
-		if !ok || fmt.Sprint(m) < fmt.Sprint(best) {
-			best, ok = m, true
-		}
-	}
-	return best, ok
-}
-
-// choosePlaces fills in the layout.
-func (b *Backend) choosePlaces(pl *plan, s survey) error {
-	if err := b.enoughNodes(pl.handle, pl.spec.Parameters); err != nil {
-		return err
-	}
-	usable, refused := b.candidates(s.described, s.silent, pl.spec.Parameters)
-	chosen, err := place(pl.handle.Name, pl.marks.Type, pl.marks.Size, usable, pl.spec.Near)
-	if err != nil {
-		return b.refuseRoom(pl.handle, pl.marks.Type, pl.marks.Size, s.described, usable, refused)
-	}
-	pl.marks.Layout = make([]brick.Place, len(chosen))
-	for i, c := range chosen {
-		pl.marks.Layout[i] = brick.Place{Node: c.node.Name, Root: c.root}
-	}
-	return nil
 }
 
 // build carries the plan out, from whichever step an earlier call had reached.

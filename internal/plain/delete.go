@@ -10,6 +10,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
@@ -20,12 +21,16 @@ import (
 // last one is done the name's brick directories tell the next call what is left.
 func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 	const op = "delete volume"
-	leave, err := b.gate.enter(ctx, flowDelete, op, "volume "+h.String())
-	if err != nil {
-		return err
-	}
-	defer leave()
+	return b.guard.Do(ctx, guard.Request{Flow: guard.FlowDelete, Op: op, On: "volume " + h.String()}, func(t *guard.Turn) error {
+		return b.delete(ctx, t, h)
+	})
+}
+
+// delete is Delete when its turn has come.
+func (b *Backend) delete(ctx context.Context, t *guard.Turn, h volume.Handle) error {
+	const op = "delete volume"
 	f, err := b.find(ctx, h, false)
+	b.spare(ctx, t, f.survey)
 	if err != nil {
 		return err
 	}
@@ -46,6 +51,7 @@ func (b *Backend) Delete(ctx context.Context, h volume.Handle) error {
 		if f.marks.OnDelete == volume.RetainVolume {
 			return b.release(ctx, h, &f)
 		}
+		t.Whole()
 		if f.marks.OnDelete == volume.ArchiveData {
 			mode = brick.ToArchive
 		}

@@ -8,6 +8,7 @@ import (
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
@@ -18,12 +19,19 @@ import (
 // what was promised.
 func (b *Backend) Expand(ctx context.Context, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
 	const op = "expand volume"
-	leave, err := b.gate.enter(ctx, flowExpand, op, "volume "+h.String())
-	if err != nil {
-		return volume.Volume{}, err
-	}
-	defer leave()
+	var v volume.Volume
+	err := b.guard.Do(ctx, guard.Request{Flow: guard.FlowExpand, Op: op, On: "volume " + h.String()}, func(t *guard.Turn) (err error) {
+		v, err = b.expand(ctx, t, h, size)
+		return err
+	})
+	return v, err
+}
+
+// expand is Expand when its turn has come.
+func (b *Backend) expand(ctx context.Context, t *guard.Turn, h volume.Handle, size volume.SizeRange) (volume.Volume, error) {
+	const op = "expand volume"
 	f, err := b.find(ctx, h, true)
+	b.spare(ctx, t, f.survey)
 	if err == nil {
 		err = f.surely(op, h)
 	}

@@ -9,6 +9,7 @@ import (
 	"bricklayer.csi/agent/agenttest"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
@@ -27,8 +28,12 @@ func TestTroublesOfThePool(t *testing.T) {
 		{"glusterd down", func(c *agenttest.Cluster) { c.SetState("n3", agenttest.GlusterdDown) }, volume.Unavailable, []string{"n3", "glusterd"}},
 		{"root not mounted", func(c *agenttest.Cluster) { c.SetMounted("n1", "root1", false) }, volume.Unavailable, []string{"n1", "root1", "mounted"}},
 		{"root full", func(c *agenttest.Cluster) { c.Fill("n1", "root1", 20*volume.GiB) }, volume.Exhausted, []string{"n1/root1"}},
-		{"short of memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 100<<20, 0) }, volume.Unavailable, []string{"n2", "memory"}},
-		{"waiting for memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 2<<30, 60) }, volume.Unavailable, []string{"n2", "memory"}},
+		{"short of memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 100<<20, 0) }, volume.Exhausted, []string{"n2: it is short of memory: 100 MiB are available", "256 MiB", guard.Cure}},
+		{"waiting for memory", func(c *agenttest.Cluster) { c.SetMemory("n2", 4<<30, 2<<30, 60) }, volume.Exhausted, []string{"n2: it is short of memory: its tasks waited for it 60 %", guard.Cure}},
+		{"short of memory, and one away", func(c *agenttest.Cluster) {
+			c.SetMemory("n2", 4<<30, 100<<20, 0)
+			c.SetState("n3", agenttest.AgentDown)
+		}, volume.Unavailable, []string{"n2", "memory", "n3", "agent"}},
 		{"peer rejected", func(c *agenttest.Cluster) { c.RejectPeer("n3", true) }, volume.Unavailable, []string{"10.90.0.13"}},
 		{"another transaction", func(c *agenttest.Cluster) { c.LockVolume("pvc-1") }, volume.Busy, []string{"transaction"}},
 		{"all off", func(c *agenttest.Cluster) {
@@ -261,7 +266,7 @@ func TestCreateWhereAnotherPoolMakesThatVolume(t *testing.T) {
 	// Create itself would see the other pool's directories first, unless they are
 	// made while it works.
 	f := &found{survey: b.ask(t.Context(), "pvc-1", true)}
-	if err := b.choosePlaces(pl, f.survey); err != nil {
+	if _, err := b.choosePlaces(pl, f.survey); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.makeBricks(t.Context(), pl); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/volume"
@@ -21,7 +22,7 @@ func newBackend(t testing.TB, c *agenttest.Cluster) *Backend {
 	t.Helper()
 	config := Config{
 		Pool: c.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"},
-		MaxOperations: 4,
+		Guard: guard.Settings{Operations: 4},
 	}
 	for i, n := range c.Config().Nodes {
 		node := Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Agent: c.Nodes()[i]}

@@ -10,6 +10,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -48,54 +49,48 @@ func (b *Backend) enoughNodes(h volume.Handle, p volume.Parameters) error {
 	}
 }
 
-// candidates returns the usable roots of the nodes that answered, and why the
-// others are not usable. Nodes in zones that the class does not name are neither.
-func (b *Backend) candidates(described map[string]agent.Description, silent map[string]error, p volume.Parameters) (usable []candidate, refused []string) {
+// candidates are the roots that may take a brick of a volume, and why the others
+// may not. Nodes in zones that the class does not name are neither.
+type candidates struct {
+	usable []candidate
+	// refused are roots and nodes that are away or unfit, short nodes that take no
+	// further brick for now.
+	refused, short []string
+}
+
+func (b *Backend) candidates(s survey, p volume.Parameters, short guard.Shortages) (from candidates) {
 	for i := range b.Nodes {
 		n := &b.Nodes[i]
-		d, ok := described[n.Name]
+		d, ok := s.described[n.Name]
 		switch {
 		case !n.serves(p):
 			continue
 		case !ok:
-			refused = append(refused, fmt.Sprintf("%s: its agent does not answer (%v)", n.Name, silent[n.Name]))
+			from.refused = append(from.refused, fmt.Sprintf("%s: its agent does not answer (%v)", n.Name, s.silent[n.Name]))
 			continue
 		case !d.GlusterdReady:
-			refused = append(refused, n.Name+": glusterd does not answer")
+			from.refused = append(from.refused, n.Name+": glusterd does not answer")
 			continue
-		case shortOfMemory(d):
-			refused = append(refused, fmt.Sprintf("%s: it is short of memory (%d of %d bytes available, %.0f %% of the time waiting for it)",
-				n.Name, d.MemoryAvailable, d.MemoryTotal, max(0, d.MemoryPressure)))
+		}
+		if why := short(n.Name, d); why != "" {
+			from.short = append(from.short, n.Name+": "+why)
 			continue
 		}
 		for _, root := range n.Roots {
 			at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == root })
 			switch {
 			case at < 0:
-				refused = append(refused, n.Name+"/"+root+": the agent has no root of that name")
+				from.refused = append(from.refused, n.Name+"/"+root+": the agent has no root of that name")
 			case d.Roots[at].Problem != "":
-				refused = append(refused, n.Name+"/"+root+": "+d.Roots[at].Problem)
+				from.refused = append(from.refused, n.Name+"/"+root+": "+d.Roots[at].Problem)
 			case p.Quota && !d.Roots[at].Quota:
-				refused = append(refused, n.Name+"/"+root+`: its file system enforces no project quotas (mount it with prjquota, or say "quota: none" in the class)`)
+				from.refused = append(from.refused, n.Name+"/"+root+`: its file system enforces no project quotas (mount it with prjquota, or say "quota: none" in the class)`)
 			default:
-				usable = append(usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: d.Roots[at].Available})
+				from.usable = append(from.usable, candidate{node: n, root: root, zone: cmp.Or(n.Zone, "node "+n.Name), room: d.Roots[at].Available})
 			}
 		}
 	}
-	return usable, refused
-}
-
-// A node takes no new brick while less than a twentieth of its memory is
-// available, or while its tasks wait for memory a quarter of the time: a brick
-// process wants about 20 MiB at rest, and one that is killed for want of memory
-// takes volumes of other people with it.
-const (
-	leastMemoryShare  = 20
-	mostMemoryWaiting = 25 // percent
-)
-
-func shortOfMemory(d agent.Description) bool {
-	return d.MemoryTotal > 0 && d.MemoryAvailable < d.MemoryTotal/leastMemoryShare || d.MemoryPressure > mostMemoryWaiting
+	return from
 }
 
 // errNoPlace is returned by place where the candidates cannot take the bricks.
@@ -142,23 +137,28 @@ func place(name string, t volume.Type, size volume.Size, from []candidate, near 
 }
 
 // refuseRoom returns the error for a volume that found no place: OutOfRange
-// where the pool could not take it even empty, else Exhausted.
-func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, described map[string]agent.Description, usable []candidate, refused []string) error {
+// where the pool could not take it even empty, Unavailable where it waits for a
+// node that is away, else Exhausted.
+func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, described map[string]agent.Description, from candidates) error {
 	e := &volume.Error{
 		Kind: volume.Exhausted, Op: "place the bricks", On: "volume " + h.String(),
 		Err: fmt.Errorf("%w: %s of %d bytes needs %d nodes with room for its bricks, the largest volume now is %d bytes; %s",
-			errNoPlace, t, size, t.Bricks(), largest(t, usable), roomList(usable, refused)),
+			errNoPlace, t, size, t.Bricks(), largest(t, from.usable), from.list()),
 		Next: "delete volumes, add disks or nodes to the pool, or ask for less",
 	}
-	// With a part of the pool out of sight nobody can say what it could take.
-	if len(refused) > 0 || len(described) < len(b.Nodes) {
-		if distinctNodes(usable) < t.Bricks() {
-			e.Kind = volume.Unavailable
-			e.Next = "bring the nodes that are named back"
-		}
+	usable := distinctNodes(from.usable)
+	switch {
+	case usable < t.Bricks() && usable+len(from.short) >= t.Bricks():
+		e.Next = guard.Cure
+		return b.guard.Short(e)
+	case usable < t.Bricks() && (len(from.refused) > 0 || len(described) < len(b.Nodes)):
+		e.Kind = volume.Unavailable
+		e.Next = "bring the nodes that are named back"
 		return e
+	case len(from.refused) > 0 || len(from.short) > 0 || len(described) < len(b.Nodes):
+		return e // with a part of the pool out of sight nobody can say what it could take
 	}
-	empty := slices.Clone(usable)
+	empty := slices.Clone(from.usable)
 	for i, c := range empty {
 		d := described[c.node.Name]
 		at := slices.IndexFunc(d.Roots, func(r brick.RootState) bool { return r.Name == c.root })
@@ -171,13 +171,13 @@ func (b *Backend) refuseRoom(h volume.Handle, t volume.Type, size volume.Size, d
 	return e
 }
 
-func roomList(usable []candidate, refused []string) string {
-	parts := make([]string, 0, len(usable)+len(refused))
-	for _, c := range usable {
+// list tells of each root and node what it could take, or why nothing.
+func (from candidates) list() string {
+	parts := slices.Concat(from.short, from.refused)
+	for _, c := range from.usable {
 		parts = append(parts, fmt.Sprintf("%s/%s: room for %d bytes", c.node.Name, c.root, c.room))
 	}
 	const most = 20
-	parts = append(parts, refused...)
 	if len(parts) > most {
 		parts = append(parts[:most], fmt.Sprintf("and %d more", len(parts)-most))
 	}

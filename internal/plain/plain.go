@@ -16,6 +16,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -49,8 +50,9 @@ type Config struct {
 	ClientNetworks []string
 	// BrickMultiplex is what Gluster's cluster.brick-multiplex shall be; nil leaves it alone.
 	BrickMultiplex *bool
-	// MaxOperations is how many operations may change the cluster at once.
-	MaxOperations int
+	// Guard says how many operations may change the cluster at once, and what a
+	// node must have to take a brick.
+	Guard guard.Settings
 }
 
 // Backend implements volume.Backend. Make it with New.
@@ -58,7 +60,7 @@ type Backend struct {
 	Config
 
 	nodes map[string]*Node // by name
-	gate  *gate
+	guard *guard.Guard
 	gids  *gidReservations
 	log   *slog.Logger
 }
@@ -70,7 +72,7 @@ func New(c Config, log *slog.Logger) *Backend {
 	b := &Backend{
 		Config: c,
 		nodes:  map[string]*Node{},
-		gate:   newGate(max(1, c.MaxOperations)),
+		guard:  guard.New(c.Guard),
 		gids:   newGIDReservations(),
 		log:    log.With("pool", c.Pool),
 	}
@@ -79,6 +81,9 @@ func New(c Config, log *slog.Logger) *Backend {
 	}
 	return b
 }
+
+// Admission returns what admits operations to the pool's storage nodes.
+func (b *Backend) Admission() *guard.Guard { return b.guard }
 
 // Configure puts the settings of the whole Gluster cluster as the pool has
 // them. It may be repeated; it changes nothing that no pool asks for.

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
 	"bricklayer.csi/internal/volume"
 )
@@ -52,6 +54,8 @@ func (f foundBrick) kept() bool { return f.Mark.Removal() == brick.ToArchive }
 
 // survey is what the nodes answered about one volume, all at once.
 type survey struct {
+	// asked is when.
+	asked time.Time
 	// described are the nodes' states, by node name; empty where not asked for.
 	described map[string]agent.Description
 	// bricks are the volume's brick directories, sorted by node and root.
@@ -63,7 +67,7 @@ type survey struct {
 // ask surveys the nodes for the brick directories of a volume and, where
 // describe is set, for their state. A node that does not answer is in silent.
 func (b *Backend) ask(ctx context.Context, name string, describe bool) survey {
-	s := survey{described: map[string]agent.Description{}}
+	s := survey{asked: time.Now(), described: map[string]agent.Description{}}
 	var mu sync.Mutex
 	s.silent = eachNode(b.ranked(name), func(n *Node) error {
 		bricks, err := n.Agent.Bricks(ctx, name)
@@ -107,6 +111,29 @@ func (s survey) silence(op, on string) error {
 		Kind: volume.Unavailable, Op: op, On: on,
 		Err:  fmt.Errorf("nobody can tell what is on %s: %w", strings.Join(names, ", "), errors.Join(errs...)),
 		Next: "bring its agent and its brick roots back, or take the node out of the pool if it is gone for good",
+	}
+}
+
+// mostAnswer reports whether more than half of the nodes answered, and their
+// glusterd as far as it was asked.
+func (b *Backend) mostAnswer(s survey) bool { return 2*b.well(s) > len(b.Nodes) }
+
+func (b *Backend) well(s survey) int {
+	well := len(b.Nodes) - len(s.silent)
+	for _, d := range s.described {
+		if !d.GlusterdReady {
+			well--
+		}
+	}
+	return well
+}
+
+// spare says that failures of an operation are not the pool's while a few of its
+// nodes are away: volumes that need none of them can be made. Where a node hangs,
+// and the caller's time is over with it, nobody gets anywhere.
+func (b *Backend) spare(ctx context.Context, t *guard.Turn, s survey) {
+	if b.mostAnswer(s) && b.well(s) < len(b.Nodes) && ctx.Err() == nil {
+		t.Spare()
 	}
 }
 

@@ -20,6 +20,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BrickRootApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Capacity"):
 		return &apiv1alpha1.CapacityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Guard"):
+		return &apiv1alpha1.GuardApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HeketiEndpoint"):
 		return &apiv1alpha1.HeketiEndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeStatus"):

@@ -22,8 +22,11 @@ type StoragePoolSpecApplyConfiguration struct {
 	// Absent leaves the cluster's setting as it is.
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
-	// the same time; further ones wait, and are told so. 4 where absent or 0.
+	// the same time; further ones wait, and are told so. It is fewer while they
+	// fail or take much longer than they did. 4 where absent or 0.
 	MaxOperations *int `json:"maxOperations,omitempty"`
+	// Guard says what keeps storage nodes from harm; what is absent has a default.
+	Guard *GuardApplyConfiguration `json:"guard,omitempty"`
 }
 
 // StoragePoolSpecApplyConfiguration constructs a declarative configuration of the StoragePoolSpec type for use with
@@ -76,5 +79,13 @@ func (b *StoragePoolSpecApplyConfiguration) WithBrickMultiplex(value bool) *Stor
 // If called multiple times, the MaxOperations field is set to the value of the last call.
 func (b *StoragePoolSpecApplyConfiguration) WithMaxOperations(value int) *StoragePoolSpecApplyConfiguration {
 	b.MaxOperations = &value
+	return b
+}
+
+// WithGuard sets the Guard field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Guard field is set to the value of the last call.
+func (b *StoragePoolSpecApplyConfiguration) WithGuard(value *GuardApplyConfiguration) *StoragePoolSpecApplyConfiguration {
+	b.Guard = value
 	return b
 }
