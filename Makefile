@@ -93,6 +93,7 @@ $(MAKE) kube-parts; \
 trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 trap 'exit 130' INT TERM; \
 NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
+$(if $(findstring -short,$(LAB_FLAGS)),,NAME=localhost/bricklayer VERSION=test deploy/bench/build bin/image-bench-test.tar;) \
 $(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes
 endef
 
@@ -106,7 +107,7 @@ test-k8s: ## Test claims and pods in a lab with Kubernetes, a few specs of the E
 	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
 
 .PHONY: test-k8s-long
-test-k8s-long: ## The same with 200 claims, 50 under kills, and beside the standard sidecars, which are built once
+test-k8s-long: ## The same with 200 claims, 50 under kills, the benchmarks' Job, and beside the standard sidecars, which are built once
 	@$(MAKE) test-k8s LAB_FLAGS=
 
 # E2E_FLAGS=-short runs one spec of each kind.
