@@ -44,20 +44,21 @@ func inGuests(t *testing.T, script string, args ...string) map[string]string {
 	return out
 }
 
-// squeeze leaves so much memory available on every node, until the test ends.
+// squeeze leaves so much memory available on every node, in MiB, until the test
+// ends: the kernel keeps the rest to itself, and kills processes as it would on a
+// node that has no more.
 func squeeze(t *testing.T, leave int) {
 	t.Helper()
-	const away = `if mountpoint -q /squeeze; then umount /squeeze; fi; rm -rf /squeeze`
-	inGuests(t, away+`
+	const kept = `kept=/proc/sys/vm/min_free_kbytes; before=/tmp/bricklayer-test-min-free; `
+	inGuests(t, kept+`
 set -e
-available=$(awk '/^MemAvailable/ {print int($2/1024)}' /proc/meminfo)
-fill=$((available - $1))
-if [ $fill -gt 0 ]; then
-  mkdir /squeeze
-  mount -t tmpfs -o size=$((fill + 1))m squeeze /squeeze
-  head -c ${fill}M /dev/zero >/squeeze/fill
-fi`, strconv.Itoa(leave))
-	t.Cleanup(func() { inGuests(t, away) })
+cat $kept >$before
+for i in 1 2 3 4 5 6; do
+  more=$(($(awk '/^MemAvailable/ {print $2}' /proc/meminfo) - $1 * 1024))
+  if [ ${more#-} -lt 4096 ]; then break; fi
+  echo $(($(cat $kept) + more * 2 / 3)) >$kept
+done`, strconv.Itoa(leave))
+	t.Cleanup(func() { inGuests(t, kept+`if [ -e $before ]; then cat $before >$kept; rm $before; fi`) })
 	t.Logf("memory available, in MiB: %v", available(t))
 }
 
