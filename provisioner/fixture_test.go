@@ -22,7 +22,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"bricklayer.csi/agent/agenttest"
-	"bricklayer.csi/internal/guard"
+	admission "bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/volume"
@@ -132,7 +132,7 @@ func newWorld(t *testing.T, classes ...*storagev1.StorageClass) *world {
 	t.Helper()
 	quietLibrary()
 	cluster := agenttest.New(agenttest.Default(3))
-	config := plain.Config{Pool: cluster.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"}, Guard: guard.Settings{Operations: 4}}
+	config := plain.Config{Pool: cluster.Config().Pool, ClientNetworks: []string{"10.90.0.0/24"}, Guard: admission.Settings{Operations: 4}}
 	for i, n := range cluster.Config().Nodes {
 		node := plain.Node{Name: n.Name, Address: n.Address, Zone: n.Zone, Agent: cluster.Nodes()[i]}
 		for _, r := range n.Roots {
