@@ -19,6 +19,9 @@ import (
 // A real Prometheus that scrapes as the documentation says has data for every query
 // of the dashboard, and finds nothing to complain of in a cluster that is well.
 func TestPrometheusScrapesTheCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes; deploy/monitoring has the same without Kubernetes")
+	}
 	c := newCluster(t)
 	p := labtest.StartPrometheus(t, "..", "monitoring/alerts.yaml", c.scrapeConfigs(t))
 	c.useVolumes(t)
