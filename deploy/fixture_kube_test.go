@@ -62,8 +62,8 @@ func (c cluster) chart() chart.Chart {
 		Lab: c.Lab, Helm: helm, Dir: "helm/bricklayer", Repository: image, Tag: tag, Archive: archive,
 		Values: map[string]any{
 			"controller": map[string]any{"logLevel": "debug", "secretNamespaces": []string{"kube-public"}},
-			"node":       map[string]any{"logLevel": "debug"},
-			"mounts":     map[string]any{"metricsPort": 9807},
+			"node":       map[string]any{"logLevel": "debug", "metricsPort": metricsPort(9808)},
+			"mounts":     map[string]any{"metricsPort": metricsPort(9807)},
 			"storageClasses": map[string]any{
 				"plain":       chart.Class(map[string]string{"lvm": "false"}),
 				"plain-first": chart.Class(map[string]string{"lvm": "false"}, "volumeBindingMode", "WaitForFirstConsumer"),
@@ -149,4 +149,12 @@ func eventually(t *testing.T, within time.Duration, ok func(ctx context.Context)
 			t.Fatal(errors.Join(fmt.Errorf("not within %v", within), err))
 		}
 	}
+}
+
+// metricsPort is 0 in short runs, in which nobody looks there.
+func metricsPort(port int) int {
+	if testing.Short() {
+		return 0
+	}
+	return port
 }

@@ -20,7 +20,7 @@ import (
 // of the dashboard, and finds nothing to complain of in a cluster that is well.
 func TestPrometheusScrapesTheCluster(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes minutes; deploy/monitoring has the same without Kubernetes")
+		t.Skip("it takes minutes")
 	}
 	c := newCluster(t)
 	p := labtest.StartPrometheus(t, "..", "monitoring/alerts.yaml", c.scrapeConfigs(t))

@@ -197,6 +197,9 @@ func TestBenchPlantedSlowdown(t *testing.T) {
 
 // TestBenchProvisionOnRealNodes: a volume on real nodes tells where its time goes.
 func TestBenchProvisionOnRealNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute; package bench tests the same without real nodes")
+	}
 	labtest.CheckEmpty(t)
 	out := filepath.Join(t.TempDir(), "out")
 	_, errs, code := labRun(t, labEnv(), "bench", "provision", "--out", out, "-t", "plain=class:"+plainClass(t), "--size", "64MiB",

@@ -28,6 +28,9 @@ var withoutKubernetes = map[string]string{
 // A real Prometheus has data for the queries of the dashboard, from real agents, a
 // controller, a node service and its mounts, and no alert stirs while all is well.
 func TestPrometheusHasData(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes")
+	}
 	l := lab.Current()
 	t.Cleanup(func() { labtest.CheckEmpty(t) })
 	s := startServices(t, l)
