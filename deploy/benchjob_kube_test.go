@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"bricklayer.csi/bench"
+	"bricklayer.csi/internal/labtest"
 )
 
 const (
@@ -73,7 +74,7 @@ func TestBenchJob(t *testing.T) {
 	})
 	c.apply(t, benchManifest(t))
 
-	eventually(t, 5*time.Minute, func(ctx context.Context) error { // both volumes, the pod, its files
+	labtest.Eventually(t, 5*time.Minute, func(ctx context.Context) error { // both volumes, the pod, its files
 		out, err := c.benchctl(ctx, "logs", "job/bench")
 		if err == nil && !strings.Contains(out, "[1/8") {
 			err = fmt.Errorf("the pod's log shows no progress:\n%s", out)
@@ -81,7 +82,7 @@ func TestBenchJob(t *testing.T) {
 		return err
 	})
 	t.Log("the first of its runs is done")
-	eventually(t, 5*time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, 5*time.Minute, func(ctx context.Context) error {
 		out, err := c.benchctl(ctx, "get", "job", "bench", "-o", "jsonpath={.status.conditions[*].type}")
 		switch {
 		case err != nil:

@@ -12,6 +12,7 @@ import (
 
 	storagev1 "k8s.io/api/storage/v1"
 
+	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/pool"
 )
 
@@ -36,7 +37,7 @@ func (c cluster) capacity(ctx context.Context, class string) (*storagev1.CSIStor
 // published waits until a class has a capacity.
 func (c cluster) published(t *testing.T, class string) (o *storagev1.CSIStorageCapacity) {
 	t.Helper()
-	eventually(t, 2*time.Minute, func(ctx context.Context) (err error) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (err error) {
 		o, err = c.capacity(ctx, class)
 		if err == nil && (o == nil || o.MaximumVolumeSize == nil || o.MaximumVolumeSize.Value() <= 0) {
 			err = fmt.Errorf("class %s has no capacity: %+v", class, o)
@@ -61,7 +62,7 @@ func TestSchedulerHeedsCapacity(t *testing.T) {
 	t.Cleanup(func() { c.gone(t, []string{"wide", "narrow"}, []string{"wide", "narrow"}) })
 
 	const want = "did not have enough free storage"
-	eventually(t, time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error {
 		out, err := c.Kubectl(ctx, "get", "events", "--field-selector", "involvedObject.name=wide,involvedObject.kind=Pod", "-o", "jsonpath={.items[*].message}")
 		if err == nil && !strings.Contains(string(out), want) {
 			err = fmt.Errorf("the events of the pod say %q, want %q", out, want)
@@ -74,7 +75,7 @@ func TestSchedulerHeedsCapacity(t *testing.T) {
 		t.Errorf("the claim that is too large is %q, want Pending and no node chosen", got)
 	}
 	// What the new volume took is missing now.
-	eventually(t, 2*time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) error {
 		now, err := c.capacity(ctx, "plain-first")
 		if err == nil && (now == nil || now.Capacity.Cmp(*o.Capacity) >= 0) {
 			err = fmt.Errorf("capacity before %s, with one volume more %+v", o.Capacity, now)
@@ -120,7 +121,7 @@ allowedTopologies:
 	}
 	c.gone(t, []string{"zonal"}, []string{"zonal"})
 	c.kubectl(t, "delete", "storageclass", "one-zone")
-	eventually(t, time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error {
 		o, err := c.capacity(ctx, "one-zone")
 		if err == nil && o != nil {
 			err = fmt.Errorf("class one-zone is gone and has a capacity: %s", o.Name)
@@ -149,7 +150,7 @@ parameters: {lvm: "true"}
 	c.apply(t, class("lvm-first", "")+class("lvm-zonal", pinned))
 	o := c.published(t, "lvm-first")
 	t.Logf("class lvm-first: %s in all, %s the largest volume", o.Capacity, o.MaximumVolumeSize)
-	eventually(t, time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error {
 		out, err := c.Kubectl(ctx, "get", "events", "--field-selector", "involvedObject.name=lvm-zonal,reason=CapacityUnknown", "-o", "jsonpath={.items[*].message}")
 		if err == nil && !strings.Contains(string(out), "clusterid") {
 			err = fmt.Errorf("the events of the class say %q, want why it has no capacity", out)

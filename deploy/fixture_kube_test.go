@@ -6,7 +6,6 @@ package deploy_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -129,26 +128,6 @@ func (c cluster) apply(t *testing.T, manifest string) {
 func (c cluster) explain(t *testing.T) {
 	t.Helper()
 	t.Log(c.chart().Explain(context.WithoutCancel(t.Context())))
-}
-
-// eventually waits until ok returns nil.
-func eventually(t *testing.T, within time.Duration, ok func(ctx context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within)
-	defer cancel()
-	tick := time.NewTicker(300 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ok(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal(errors.Join(fmt.Errorf("not within %v", within), err))
-		}
-	}
 }
 
 // metricsPort is 0 in short runs, in which nobody looks there.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -137,7 +138,7 @@ func (c cluster) lines(t *testing.T, pod string) int {
 func (c cluster) writesOn(t *testing.T, pod string) {
 	t.Helper()
 	before := c.lines(t, pod)
-	eventually(t, 3*time.Minute, func(context.Context) error {
+	labtest.Eventually(t, 3*time.Minute, func(context.Context) error {
 		if n := c.lines(t, pod); n < before+20 {
 			return fmt.Errorf("pod %s has written %d lines, %d before", pod, n, before)
 		}

@@ -69,7 +69,7 @@ func (c cluster) gone(t *testing.T, pods, claims []string) {
 	for _, name := range pods {
 		c.kubectl(t, "wait", "--for=delete", "pod/"+name, "--timeout=2m")
 	}
-	eventually(t, 5*time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, 5*time.Minute, func(ctx context.Context) error {
 		out, err := c.Kubectl(ctx, "get", "pvc,pv", "-o", "name")
 		if err == nil && strings.TrimSpace(string(out)) != "" {
 			err = fmt.Errorf("still there: %s", out)
@@ -120,7 +120,7 @@ func TestClaimsOfEveryClass(t *testing.T) {
 			c.kubectl(t, "patch", "pvc", class, "-p", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`)
 			c.kubectl(t, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "pvc/"+class, "--timeout=3m")
 			step("grown")
-			eventually(t, time.Minute, func(context.Context) error {
+			labtest.Eventually(t, time.Minute, func(context.Context) error {
 				if after := c.size(t, a); after < before*18/10 {
 					return fmt.Errorf("df shows %d bytes before and %d after", before, after)
 				}
@@ -168,7 +168,7 @@ func TestNodePodRestartsUnderLoad(t *testing.T) {
 	}
 	more := func(than int) {
 		t.Helper()
-		eventually(t, time.Minute, func(context.Context) error {
+		labtest.Eventually(t, time.Minute, func(context.Context) error {
 			if n := lines(); n < than+20 {
 				return fmt.Errorf("%d lines, %d before", n, than)
 			}
@@ -211,7 +211,7 @@ spec:
   resources: {requests: {storage: 900Gi}}
 `)
 	for name, want := range map[string]string{"block": "a Gluster volume is a file system", "too-large": "room"} {
-		eventually(t, time.Minute, func(ctx context.Context) error {
+		labtest.Eventually(t, time.Minute, func(ctx context.Context) error {
 			out, err := c.Kubectl(ctx, "get", "events", "--field-selector", "involvedObject.name="+name, "-o", "jsonpath={.items[*].message}")
 			if err == nil && !strings.Contains(string(out), want) {
 				err = fmt.Errorf("the events of claim %s say %q, want %q", name, out, want)

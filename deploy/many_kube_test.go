@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"bricklayer.csi/internal/labtest"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -61,7 +62,7 @@ func (c cluster) read(ctx context.Context, into any, args ...string) error {
 func (c cluster) allBound(t *testing.T, n int) {
 	t.Helper()
 	began, told := time.Now(), time.Now()
-	eventually(t, stormTime, func(ctx context.Context) error {
+	labtest.Eventually(t, stormTime, func(ctx context.Context) error {
 		claims, err := c.claims(ctx)
 		if err != nil {
 			return err
@@ -134,7 +135,7 @@ func (c cluster) oneVolumeEach(t *testing.T) {
 func (c cluster) deleteAll(t *testing.T) {
 	t.Helper()
 	c.kubectl(t, "delete", "pvc", "--all", "--wait=false")
-	eventually(t, stormTime, func(ctx context.Context) error {
+	labtest.Eventually(t, stormTime, func(ctx context.Context) error {
 		claims, err := c.claims(ctx)
 		if err != nil {
 			return err

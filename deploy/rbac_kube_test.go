@@ -14,6 +14,8 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"bricklayer.csi/internal/labtest"
 )
 
 // unused are rights that a test cannot make use of at will, each with its reason.
@@ -84,14 +86,14 @@ func (c cluster) useEveryRight(t *testing.T) {
 	c.kubectl(t, "patch", "pvc", "roles", "-p", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`)
 	c.kubectl(t, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "pvc/roles", "--timeout=3m")
 	c.kubectl(t, "wait", "--for=condition=Ready", "pod/roles", "--timeout=2m")
-	eventually(t, 3*time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, 3*time.Minute, func(ctx context.Context) error {
 		return c.told(ctx, "roles-large", "ProvisioningFailed", 2)
 	})
-	eventually(t, time.Minute, func(ctx context.Context) error { return c.hasCapacity(ctx, "roles-short-lived", true) })
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error { return c.hasCapacity(ctx, "roles-short-lived", true) })
 	c.kubectl(t, "delete", "storageclass", "roles-short-lived")
 	// A claim that is gone before its volume is made.
 	c.apply(t, claim("roles-gone", "plain", "ReadWriteMany"))
-	eventually(t, time.Minute, func(ctx context.Context) error {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error {
 		out, err := c.Kubectl(ctx, "get", "pvc", "roles-gone", "-o", "jsonpath={.metadata.finalizers}")
 		if err == nil && !strings.Contains(string(out), "/provisioning") {
 			err = fmt.Errorf("nothing is made for claim roles-gone yet: %s", out)
@@ -103,8 +105,8 @@ func (c cluster) useEveryRight(t *testing.T) {
 	if out, err := c.InWorker(t.Context(), w1, "sh", "-c", `kill -9 $(pgrep -f "[g]lusterfs .*$0")`, c.kubectl(t, "get", "pv", pv, "-o", "jsonpath={.spec.csi.volumeAttributes.volume}")); err != nil {
 		t.Fatalf("kill the client of %s: %v\n%s", pv, err, out)
 	}
-	eventually(t, 2*time.Minute, func(ctx context.Context) error { return c.told(ctx, "roles", "VolumeClientGone", 1) })
-	eventually(t, time.Minute, func(ctx context.Context) error { return c.hasCapacity(ctx, "roles-short-lived", false) })
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) error { return c.told(ctx, "roles", "VolumeClientGone", 1) })
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) error { return c.hasCapacity(ctx, "roles-short-lived", false) })
 	c.gone(t, []string{"roles"}, []string{"roles", "roles-secret", "roles-large", "roles-gone"})
 }
 
