@@ -163,7 +163,7 @@ func dialSocket(t *testing.T, path string) *grpc.ClientConn {
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // cleanups use it too
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute) // cleanups use it too
 	t.Cleanup(cancel)
 	return ctx
 }

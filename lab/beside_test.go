@@ -70,6 +70,9 @@ func besideConfig(t *testing.T) Config {
 }
 
 func TestSideBySideAndDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it boots nodes for minutes; make test-lab-long runs it")
+	}
 	t.Cleanup(func() { takeDown(t, besideName) })
 	takeDown(t, besideName)
 	first := up(t, Current().Config())
@@ -179,6 +182,9 @@ func TestDownOfHalfALab(t *testing.T) {
 
 // Ctrl-C while the nodes boot: the next up goes on from there.
 func TestUpAfterInterruptedUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it boots nodes for minutes; make test-lab-long runs it")
+	}
 	t.Cleanup(func() { takeDown(t, besideName) })
 	takeDown(t, besideName)
 	ctx, cancel := context.WithCancel(t.Context())

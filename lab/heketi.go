@@ -151,23 +151,19 @@ func (l *Lab) configureHeketi() error {
 		return err
 	}
 	secret := strings.TrimSpace(string(key))
-	glusterfs := map[string]any{
-		"executor": "ssh", "db": l.paths.heketi("heketi.db"), "loglevel": "debug",
-		"sshexec": map[string]any{
-			"keyfile": l.paths.heketi("ssh"), "user": "root", "port": "22", "fstab": "/etc/fstab", "gluster_cli_timeout": 900,
-		},
-	}
-	if !l.config.SyncDisks {
-		// heketi makes no brick on a node whose glusterd was down when it last
-		// looked, and says "No space". It looks every two minutes, and tests stop
-		// glusterds more often. A look is a login to each node, which guests feel:
-		// where one measures it stays at two minutes.
-		glusterfs["refresh_time_monitor_gluster_nodes"] = 10 // seconds
-	}
 	config := map[string]any{
 		"port": strconv.Itoa(heketiPort), "use_auth": true,
-		"jwt":       map[string]any{heketiUser: map[string]any{"key": secret}, "user": map[string]any{"key": secret + "-user"}},
-		"glusterfs": glusterfs,
+		"jwt": map[string]any{heketiUser: map[string]any{"key": secret}, "user": map[string]any{"key": secret + "-user"}},
+		"glusterfs": map[string]any{
+			"executor": "ssh", "db": l.paths.heketi("heketi.db"), "loglevel": "debug",
+			// A look at the nodes is a login to each, which guests feel; and heketi makes
+			// no brick on a node whose glusterd a test had stopped when it last looked.
+			// So it looks when it starts, and then no more in the time of a test run.
+			"refresh_time_monitor_gluster_nodes": 24 * 60 * 60, // seconds
+			"sshexec": map[string]any{
+				"keyfile": l.paths.heketi("ssh"), "user": "root", "port": "22", "fstab": "/etc/fstab", "gluster_cli_timeout": 900,
+			},
+		},
 	}
 	for name, content := range map[string]any{"heketi.json": config, "topology.json": l.topology()} {
 		data, err := json.MarshalIndent(content, "", "  ")

@@ -85,6 +85,9 @@ func TestUpChangesNothingOnARunningLab(t *testing.T) {
 }
 
 func TestUpRepairs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it boots nodes for minutes; make test-lab-long runs it")
+	}
 	l := up(t, Current().Config())
 	if err := l.Reset(t.Context()); err != nil {
 		t.Fatal(err)
@@ -182,6 +185,9 @@ func TestKilledStaysDead(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it boots nodes for minutes; make test-lab-long runs it")
+	}
 	l, ctx := up(t, Current().Config()), t.Context()
 	if err := l.Reset(ctx); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ package monitoring_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,13 @@ import (
 	"bricklayer.csi/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() { // its test in the lab is a long one
+		os.Exit(m.Run())
+	}
+	os.Exit(lab.Main(m))
+}
 
 // withoutKubernetes are the panels of which only Kubernetes' queues tell.
 var withoutKubernetes = map[string]string{
