@@ -401,11 +401,11 @@ func (c *CLI) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return parseVersion(called, out.Stdout)
+	return ParseVersion(called, out.Stdout)
 }
 
-// parseVersion reads "glusterfs 10.3" and what may follow on other lines.
-func parseVersion(command string, data []byte) (string, error) {
+// ParseVersion reads "glusterfs 10.3" and what may follow on other lines.
+func ParseVersion(command string, data []byte) (string, error) {
 	line, _, _ := strings.Cut(string(data), "\n")
 	version, ok := strings.CutPrefix(strings.TrimSpace(line), "glusterfs ")
 	if !ok || version == "" || len(version) > 64 || version[0] < '0' || version[0] > '9' ||

@@ -265,7 +265,7 @@ func FuzzParseNames(f *testing.F) {
 func FuzzParseVersion(f *testing.F) {
 	f.Add(recorded(f, "version.txt"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if v, err := parseVersion("fuzz", data); err == nil && (v == "" || strings.ContainsAny(v, " \n\x00")) {
+		if v, err := ParseVersion("fuzz", data); err == nil && (v == "" || strings.ContainsAny(v, " \n\x00")) {
 			t.Errorf("accepted %q", v)
 		}
 	})

@@ -168,11 +168,11 @@ func TestParsePeers(t *testing.T) {
 }
 
 func TestParseVersion(t *testing.T) {
-	if got, err := parseVersion("--version", recorded(t, "version.txt")); err != nil || got != "10.3" {
+	if got, err := ParseVersion("--version", recorded(t, "version.txt")); err != nil || got != "10.3" {
 		t.Errorf("%q, error %v; want 10.3", got, err)
 	}
 	for _, bad := range []string{"", "glusterfs", "glusterfs \n", "glusterfs x", "bash: gluster: not found", "glusterfs 1\x00"} {
-		if got, err := parseVersion("--version", []byte(bad)); err == nil {
+		if got, err := ParseVersion("--version", []byte(bad)); err == nil {
 			t.Errorf("%q gives %q, want an error", bad, got)
 		}
 	}

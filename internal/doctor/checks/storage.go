@@ -170,13 +170,25 @@ func checkPeers(ctx context.Context, s *doctor.Site, r *doctor.Recorder) {
 		if v.err != nil {
 			r.Unknown("peers as "+nodeOf(s.Storage[i])+" sees them", v.err)
 		}
+		connected := 0
 		for _, p := range v.peers {
+			if p.Local || p.Connected {
+				connected++
+			}
 			if !p.Local && (!p.Connected || p.State != "Peer in Cluster") {
 				r.Found(doctor.Finding{
 					Severity: doctor.Error, Object: "peer " + p.Hostname, Problem: s.Storage[i].Name + " has lost it",
 					Evidence: []string{fmt.Sprintf("connected: %t, state: %s", p.Connected, p.State)},
 				})
 			}
+		}
+		// glusterd's rule for quorum of servers, cluster.server-quorum-ratio unset.
+		if len(v.peers) > 0 && 2*connected <= len(v.peers) {
+			r.Found(doctor.Finding{
+				Severity: doctor.Error, Object: "quorum as " + nodeOf(s.Storage[i]) + " sees it",
+				Problem:  "not more than half of the peers are connected: it changes no volume, and stops the bricks of volumes with cluster.server-quorum-type server",
+				Evidence: []string{fmt.Sprintf("%d of %d connected, itself included", connected, len(v.peers))},
+			})
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,8 @@ type Host struct {
 	Probe []string
 	// Synchronised is the kernel's word on whether something keeps the clock right.
 	Synchronised func() (bool, error)
+	// Dial makes a TCP connection to host:port from the machine, and ends it.
+	Dial func(ctx context.Context, address string) error
 }
 
 // Runner starts a program without a shell and returns what it wrote to its
@@ -61,7 +64,15 @@ func Real() (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the host's name: %w", err)
 	}
-	return &Host{Name: name, Root: "/", Run: run, Now: time.Now, Synchronised: synchronised}, nil
+	return &Host{Name: name, Root: "/", Run: run, Now: time.Now, Synchronised: synchronised, Dial: dial}, nil
+}
+
+func dial(ctx context.Context, address string) error {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err // it names the address
+	}
+	return c.Close()
 }
 
 // synchronised asks the kernel whether its clock is kept right.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,8 @@ type Machine struct {
 	mu  sync.Mutex // over Ran: checks run at once
 	// Unsynchronised is the kernel's word on the clock.
 	Unsynchronised bool
+	// Closed are addresses, host:port, that take no connection; all others do.
+	Closed []string
 }
 
 // New makes a machine with nothing on it but process 1.
@@ -37,6 +40,12 @@ func New(t testing.TB) *Machine {
 	m.Host = &host.Host{
 		Name: "n1", Root: t.TempDir(), Run: m.run, Now: time.Now,
 		Synchronised: func() (bool, error) { return !m.Unsynchronised, nil },
+		Dial: func(_ context.Context, address string) error {
+			if slices.Contains(m.Closed, address) {
+				return errors.New("dial tcp " + address + ": connection refused")
+			}
+			return nil
+		},
 	}
 	m.Process(1, "/sbin/init")
 	m.Write("/proc/1/mountinfo", "")
