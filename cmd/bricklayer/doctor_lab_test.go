@@ -289,3 +289,48 @@ func TestDoctorFindsLockFilesThatMove(t *testing.T) {
 		t.Errorf("with features.ctime on it says:\n%s", strings.Join(said, "\n"))
 	}
 }
+
+// A storage node that answers no connection is named while the volume is mounted and
+// works on its other bricks; when it answers again the doctor is silent.
+func TestDoctorFindsPortsThatDoNotAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for connections to be repeated; make test-lab-long runs it")
+	}
+	labtest.CheckEmpty(t)
+	l := lab.Current()
+	labMust(t, "volume", "create", "ports", "--size", "64MiB")
+	t.Cleanup(func() { labMust(t, "volume", "delete", "ports", "--yes") })
+	dir := filepath.Join(l.MountDir(), t.Name())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	silent := l.Nodes()[2]
+	if err := l.Pause(silent.Name); err != nil {
+		t.Fatal(err)
+	}
+	resume := func() error { return l.Resume(silent.Name) }
+	t.Cleanup(func() { _ = resume() })
+	t.Cleanup(func() { _ = exec.CommandContext(context.WithoutCancel(t.Context()), "umount", "-l", dir).Run() })
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "glusterfs", l.Nodes()[0].Address.String()+":/ports", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	look := func() string {
+		out, _, _ := labRun(t, nil, "doctor", "-o", "json", "--check", "gluster-ports")
+		return strings.Join(slices.DeleteFunc(parseDoctor(t, out).said(), func(s string) bool { return !strings.Contains(s, dir) }), "\n")
+	}
+	labtest.Eventually(t, time.Minute, func(context.Context) error {
+		if said := look(); !strings.HasPrefix(said, "error gluster-ports mount "+dir) || !strings.Contains(said, silent.Address.String()+":") {
+			return fmt.Errorf("it said %q", said)
+		}
+		return nil
+	})
+	if err := resume(); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, 2*time.Minute, func(context.Context) error {
+		if said := look(); said != "" {
+			return fmt.Errorf("of a node that answers it says %q", said)
+		}
+		return nil
+	})
+}
