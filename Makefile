@@ -21,6 +21,7 @@ LAB      ?= default
 TEST_LAB := test
 # What `make test-lab` gives to go test besides; -short leaves out what takes minutes each.
 LAB_FLAGS ?= -short
+SHORT := $(findstring -short,$(LAB_FLAGS))
 # What `make test-e2e` gives to go test besides.
 E2E_FLAGS ?=
 # How long `make fuzz` runs each target.
@@ -79,41 +80,43 @@ test-lab-long: ## The same with the tests that take minutes each: heketi killed 
 	@$(MAKE) test-lab LAB_FLAGS=
 
 # What tests in the lab's Kubernetes need besides the lab and the image. It is built
-# once, for some twenty minutes; a later run takes it from the caches.
+# once, for some twenty minutes; a later run takes it from the caches. The External
+# Storage suite takes some minutes more, and is for the targets that run it.
 .PHONY: kube-parts
 kube-parts:
 	@mkdir -p bin
 	@echo "make: building Helm"
 	@$(GO) build -modfile=internal/tools/helm/go.mod -o bin/helm helm.sh/helm/v3/cmd/helm
 	@$(MAKE) promtool
-	@$(LAB_GO) build --e2e
+	@$(LAB_GO) build $(if $(SHORT),,--e2e)
 
 define kube-lab
 $(MAKE) kube-parts; \
 trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 trap 'exit 130' INT TERM; \
 NAME=localhost/bricklayer VERSION=test deploy/image/build bin/image-test.tar; \
-$(if $(findstring -short,$(LAB_FLAGS)),,NAME=localhost/bricklayer VERSION=test deploy/bench/build bin/image-bench-test.tar;) \
+$(if $(SHORT),,NAME=localhost/bricklayer VERSION=test deploy/bench/build bin/image-bench-test.tar;) \
 $(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes
 endef
 
 .PHONY: test-k8s
-test-k8s: ## Test claims and pods in a lab with Kubernetes, a few specs of the External Storage suite, and the lab's cluster itself (root)
+test-k8s: ## Test claims and pods in a lab with Kubernetes, and the lab's cluster itself (root)
 	@$(kube-lab); \
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '^($(KUBE_TESTS))$$' $(KUBE_PACKAGES); \
-	$(GO) test -tags 'lab kube' -count 1 -timeout 20m -v -short -run 'TestExternalStorage/plain' ./deploy/e2e; \
+	$(if $(SHORT),,$(GO) test -tags 'lab kube' -count 1 -timeout 20m -v -short -run 'TestExternalStorage/plain' ./deploy/e2e;) \
 	$(LAB_GO) down --name $(TEST_LAB); \
 	$(GO) test -tags kube -count 1 -timeout 20m -v $(LAB_FLAGS) -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
 	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
 
 .PHONY: test-k8s-long
-test-k8s-long: ## The same with 200 claims, 50 under kills, the benchmarks' Job, and beside the standard sidecars, which are built once
+test-k8s-long: ## The same with a few specs of the External Storage suite, 200 claims, 50 under kills, the benchmarks' Job, and beside the standard sidecars, which are built once
 	@$(MAKE) test-k8s LAB_FLAGS=
 
 # E2E_FLAGS=-short runs one spec of each kind.
 .PHONY: test-e2e
 test-e2e: ## Run Kubernetes' External Storage suite on the driver, for each class, in a lab of its own (root)
-	@$(kube-lab); \
+	@$(MAKE) kube-parts SHORT=; \
+	$(kube-lab); \
 	$(GO) test -tags 'lab kube' -count 1 -timeout 5h -v $(E2E_FLAGS) ./deploy/e2e
 
 .PHONY: race

@@ -70,6 +70,9 @@ func inTreeClasses(url, key, cluster string) map[string]*inTree {
 // TestInTreeClasses has volumes made of three in-tree classes by their
 // parameters alone, over a real heketi, and looks at them on the nodes.
 func TestInTreeClasses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("heketi takes minutes for its volumes; make test-lab-long runs it")
+	}
 	config := labtest.HeketiConfig(t, true)
 	key, err := os.ReadFile(lab.Current().HeketiKeyFile())
 	if err != nil {

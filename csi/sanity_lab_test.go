@@ -17,14 +17,20 @@ import (
 // program of its own, because ginkgo runs one suite a process.
 var lvm = flag.Bool("lvm", false, `run TestSanity on volumes of a class with lvm "true"`)
 
-// heketiSanity are the specs that run over heketi with -short. A volume takes it
-// 30 seconds to make and delete, so these are few: they make, refuse, list,
-// expand, stage, publish and delete.
-const heketiSanity = "GetCapacity|ListVolumes should return|already existing name and different capacity|" +
+// shortSanity are the specs that run with -short: they make, refuse, list, expand,
+// stage, publish and delete. A volume takes the lab up to half a minute to make and
+// delete; the whole of csi-sanity runs over nodes in memory with the unit tests.
+const shortSanity = "GetCapacity|ListVolumes should return|already existing name and different capacity|" +
 	"ExpandVolume.*should work|Node Service should be idempotent"
 
-// TestSanity runs csi-sanity over real storage nodes and real mounts.
+// TestSanity runs csi-sanity over real storage nodes and real mounts: some specs of
+// it with -short, else the whole.
 func TestSanity(t *testing.T) {
+	if testing.Short() {
+		if err := flag.Set("ginkgo.focus", shortSanity); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if *lvm {
 		d := newHeketiDriver(t, labtest.HeketiConfig(t, true))
 		noClients(t, runSanity(t, d.endpoint, 1<<30, volume.Heketi, map[string]string{"lvm": "true"}))
@@ -34,17 +40,13 @@ func TestSanity(t *testing.T) {
 	noClients(t, runSanity(t, d.endpoint, 1<<30, volume.Plain, nil))
 }
 
-// TestSanityOverHeketi runs it over volumes that heketi makes: some specs of it
-// with -short, else the whole.
+// TestSanityOverHeketi runs it over volumes that heketi makes.
 func TestSanityOverHeketi(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := slices.Concat(os.Args[1:], []string{"-test.run=^TestSanity$", "-test.v", "-lvm"})
-	if testing.Short() {
-		args = append(args, "-ginkgo.focus="+heketiSanity)
-	}
 	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {

@@ -43,7 +43,7 @@ func runSanity(t *testing.T, endpoint string, size int64, backend volume.Backend
 	config.IDGen = handles{backend: backend}
 	ginkgo.ReportAfterSuite("skips", func(r ginkgo.Report) {
 		for _, spec := range r.SpecReports {
-			left := len(r.SuiteConfig.FocusStrings) > 0 && spec.Failure.Message == "" // by -ginkgo.focus
+			left := len(r.SuiteConfig.FocusStrings) > 0 && spec.Failure.Message == "" // it is not in the focus
 			if spec.State != types.SpecStateSkipped || left {
 				continue
 			}
