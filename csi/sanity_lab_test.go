@@ -18,8 +18,8 @@ import (
 var lvm = flag.Bool("lvm", false, `run TestSanity on volumes of a class with lvm "true"`)
 
 // shortSanity are the specs that run with -short: they make, refuse, list, expand,
-// stage, publish and delete. A volume takes the lab up to half a minute to make and
-// delete; the whole of csi-sanity runs over nodes in memory with the unit tests.
+// stage, publish and delete. The whole of csi-sanity runs over nodes in memory with
+// the unit tests.
 const shortSanity = "GetCapacity|ListVolumes should return|already existing name and different capacity|" +
 	"ExpandVolume.*should work|Node Service should be idempotent"
 
@@ -42,6 +42,9 @@ func TestSanity(t *testing.T) {
 
 // TestSanityOverHeketi runs it over volumes that heketi makes.
 func TestSanityOverHeketi(t *testing.T) {
+	if testing.Short() {
+		t.Skip("heketi takes a minute and more for each volume; make test-lab-long runs it")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
