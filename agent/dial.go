@@ -12,6 +12,7 @@ import (
 
 	"bricklayer.csi/agent/agentpb"
 	"bricklayer.csi/agent/certs"
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -99,7 +100,7 @@ func (d *Dialer) Node(t Target) (*Client, error) {
 	conn, err := grpc.NewClient("passthrough:///"+t.Address,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(), // storage nodes are never behind one
-		grpc.WithStatsHandler(sentWatch{}),
+		grpc.WithStatsHandler(sentWatch{}), trace.Client(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{

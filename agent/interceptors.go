@@ -19,6 +19,7 @@ import (
 
 	"bricklayer.csi/agent/agentpb"
 	"bricklayer.csi/agent/certs"
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 	"bricklayer.csi/internal/wire"
 )
@@ -68,6 +69,7 @@ func requestIDOf(ctx context.Context) string {
 // travels. What is in a request it does not log, except what it is about.
 func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	id, begun := requestIDOf(ctx), time.Now()
+	trace.Request(ctx, id)
 	resp, err := next(WithRequestID(ctx, id), req)
 	level := slog.LevelInfo
 	attrs := []slog.Attr{

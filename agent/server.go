@@ -16,6 +16,7 @@ import (
 
 	"bricklayer.csi/agent/agentpb"
 	"bricklayer.csi/internal/telemetry"
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -80,6 +81,7 @@ func newServer(o ServerOptions, k *keeper) (*Server, error) {
 	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(serverCreds{TransportCredentials: credentials.NewTLS(s.keeper.serverTLS()), log: s.log}),
+		trace.Server(),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxSendMsgSize(maxResponse),
 		grpc.MaxConcurrentStreams(2*maxCalls), // those above maxCalls are told Busy rather than kept waiting

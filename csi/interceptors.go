@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -48,6 +49,7 @@ func withRequestID(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next g
 		id = given[0]
 	}
 	ctx = context.WithValue(ctx, requestIDContextKey{}, id)
+	trace.Request(ctx, id)
 	return next(metadata.AppendToOutgoingContext(ctx, requestIDKey, id), req)
 }
 

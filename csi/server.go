@@ -13,6 +13,7 @@ import (
 
 	"bricklayer.csi/internal/socket"
 	"bricklayer.csi/internal/telemetry"
+	"bricklayer.csi/internal/trace"
 )
 
 // ServerOptions say what is served, and where.
@@ -60,7 +61,7 @@ func NewServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve CSI on %s: %w", path, err)
 	}
-	s := &Server{opts: o, path: path, listener: listener, grpc: grpc.NewServer(grpc.ChainUnaryInterceptor(o.Calls.Intercept), interceptors(o.Log))}
+	s := &Server{opts: o, path: path, listener: listener, grpc: grpc.NewServer(trace.Server(), grpc.ChainUnaryInterceptor(o.Calls.Intercept), interceptors(o.Log))}
 	csipb.RegisterIdentityServer(s.grpc, o.Identity)
 	if o.Controller != nil {
 		csipb.RegisterControllerServer(s.grpc, o.Controller)

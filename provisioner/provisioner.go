@@ -12,6 +12,9 @@ import (
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
+	"go.opentelemetry.io/otel/attribute"
+
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -65,7 +68,9 @@ func (p *provisioner) ShouldProvision(_ context.Context, claim *corev1.Persisten
 // The library takes Finished with an error for: there certainly is no volume.
 // So whatever leaves the outcome open is InBackground, and what fails before a
 // backend was asked leaves the state as it was.
-func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
+func (p *provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (_ *corev1.PersistentVolume, _ controller.ProvisioningState, err error) {
+	ctx, end := trace.Span(ctx, "provision", attribute.String("k8s.persistentvolumeclaim.name", nameOf(o.PVC)))
+	defer func() { end(err) }()
 	if err := foreign(o.PVC); err != nil {
 		p.events.Event(o.PVC, corev1.EventTypeNormal, reasonLeftAlone, text(err))
 		return nil, controller.ProvisioningFinished, &controller.IgnoredError{Reason: text(err)}
@@ -128,7 +133,9 @@ func (p *provisioner) abandon(ctx context.Context, claim *corev1.PersistentVolum
 
 // Delete removes the volume of a PersistentVolume. One with an ID that never
 // was one of ours names nothing, so there is nothing to delete.
-func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) error {
+func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) (err error) {
+	ctx, end := trace.Span(ctx, "delete", attribute.String("k8s.persistentvolume.name", pv.Name))
+	defer func() { end(err) }()
 	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != p.driver {
 		return &controller.IgnoredError{Reason: "its volume is not of the driver " + p.driver}
 	}

@@ -66,6 +66,6 @@ func (o *agentOptions) run(ctx context.Context, env environment) error {
 	}
 	return agent.Run(ctx, agent.RunOptions{
 		Config: config, Version: version, Log: o.log.logger(env.err), Cluster: cluster,
-		Telemetry: telemetry.New(version), MetricsAddress: o.metrics,
+		Telemetry: telemetry.New("agent", version), MetricsAddress: o.metrics,
 	})
 }

@@ -72,7 +72,7 @@ func (o *mountdOptions) run(ctx context.Context, env environment) error {
 	if err := mounter.Ready(ctx); err != nil { // the node service's readiness says so too
 		log.WarnContext(ctx, "not ready", "reason", err)
 	}
-	metrics := telemetry.New(version)
+	metrics := telemetry.New("mountd", version)
 	server, err := mountd.NewServer(ctx, mountd.Options{Endpoint: o.endpoint, Dirs: o.dirs, Mounts: mounter, Log: log, Calls: metrics.Calls})
 	if err != nil {
 		return err

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -75,11 +78,13 @@ func (c *CLI) Close() {
 }
 
 // run runs gluster once. name is how errors call what was asked.
-func (c *CLI) run(ctx context.Context, name string, call Call) (Output, error) {
+func (c *CLI) run(ctx context.Context, name string, call Call) (out Output, err error) {
+	ctx, end := trace.Span(ctx, "gluster", attribute.String("gluster.command", name))
+	defer func() { end(err) }()
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout+grace,
 		fmt.Errorf("gluster did not end within %v", c.timeout+grace))
 	defer cancel()
-	out, err := c.runner.Run(limited, call)
+	out, err = c.runner.Run(limited, call)
 	switch {
 	case err == nil:
 		return out, nil

@@ -12,6 +12,7 @@ import (
 	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/mountd/mountpb"
 	"bricklayer.csi/internal/socket"
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -40,7 +41,7 @@ func Dial(endpoint string) (*Client, error) {
 		return nil, err
 	}
 	conn, err := grpc.NewClient("passthrough:///mountd",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), trace.Client(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)

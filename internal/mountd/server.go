@@ -18,6 +18,7 @@ import (
 	"bricklayer.csi/internal/mountd/mountpb"
 	"bricklayer.csi/internal/socket"
 	"bricklayer.csi/internal/telemetry"
+	"bricklayer.csi/internal/trace"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -71,7 +72,7 @@ func NewServer(ctx context.Context, o Options) (*Server, error) {
 		return nil, &volume.Error{Kind: volume.Precondition, Op: "serve mounts on " + path, Err: err}
 	}
 	s := &Server{opts: o, path: path, guard: g, listener: listener}
-	s.grpc = grpc.NewServer(grpc.ChainUnaryInterceptor(o.Calls.Intercept, s.logCalls, withStatus, s.withoutPanics))
+	s.grpc = grpc.NewServer(trace.Server(), grpc.ChainUnaryInterceptor(o.Calls.Intercept, s.logCalls, withStatus, s.withoutPanics))
 	mountpb.RegisterMounterServer(s.grpc, &verbs{guard: g, mounts: o.Mounts})
 	o.Calls.Expect(s.grpc)
 	return s, nil
