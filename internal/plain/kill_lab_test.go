@@ -4,6 +4,7 @@ package plain_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -111,8 +112,12 @@ func TestKilledAtEachKindOfStep(t *testing.T) {
 		{"delete", remove, "DeleteVolume", agents, 0},
 		{"delete", remove, "RemoveBrick", agents, 0},
 	}
+	short := []string{"StartVolume", "SetQuota", "DeleteVolume"} // one of each use, with -short
 	for _, test := range tests {
 		t.Run(test.use+"/"+test.verb+"/"+test.victim.name, func(t *testing.T) {
+			if testing.Short() && !slices.Contains(short, test.verb) {
+				t.Skip("it takes half a minute; make test-lab-long runs it")
+			}
 			spec := labtest.Spec(t, "killed", 64*volume.MiB)
 			healthy := labtest.Backend(t)
 			if test.use != "create" {
