@@ -187,6 +187,16 @@ func (c Checker) Options(name string, options []gluster.Option) error {
 	return nil
 }
 
+// Peer checks the address of a node to take into the trusted pool, which another
+// node must be able to use as it is.
+func (c Checker) Peer(host string) error {
+	ip, err := netip.ParseAddr(host)
+	if err == nil && (ip.IsLoopback() || ip.IsUnspecified() || ip.Zone() != "") || host == "localhost" || !isHost(host) {
+		return volume.NewFieldError("host", host, "the IP address or DNS name of another node, not loopback")
+	}
+	return nil
+}
+
 // Create checks a request to create a Gluster volume. Its bricks must be brick
 // directories of that very volume, so that no call, however it came about,
 // turns another path of a storage node into a brick.

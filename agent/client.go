@@ -243,3 +243,9 @@ func (c *Client) Peers(ctx context.Context) ([]gluster.Peer, error) {
 	r, err := invoke(ctx, c, "list peers", c.stub.Peers, &agentpb.PeersRequest{})
 	return mapSlice(r.GetPeers(), peerFromPB), err
 }
+
+// ProbePeer implements Node.
+func (c *Client) ProbePeer(ctx context.Context, host string) error {
+	_, err := invoke(ctx, c, "probe peer", c.stub.ProbePeer, &agentpb.ProbePeerRequest{Host: host})
+	return err
+}

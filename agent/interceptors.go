@@ -76,8 +76,8 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 		slog.String("verb", path.Base(info.FullMethod)), slog.String("request_id", id), slog.String("from", remote(ctx)),
 		slog.Duration("took", time.Since(begun)),
 	}
-	if about := subject(req); about != "" {
-		attrs = append(attrs, slog.String("volume", about))
+	if what, about := subject(req); about != "" {
+		attrs = append(attrs, slog.String(what, about))
 	}
 	switch {
 	case err != nil:
@@ -104,10 +104,15 @@ func isQuery(method string) bool {
 	return false
 }
 
-// subject returns the volume that a request is about, quoted where it is no name.
-func subject(req any) string {
-	name := ""
+// subject returns what a request is about, a volume or a host, quoted where it is
+// no name.
+func subject(req any) (what, name string) {
+	what = "volume"
 	switch r := req.(type) {
+	case interface{ GetHost() string }:
+		if what, name = "host", r.GetHost(); isHost(name) {
+			return what, name
+		}
 	case interface{ GetRef() *agentpb.BrickRef }:
 		name = r.GetRef().GetVolume()
 	case interface{ GetName() string }:
@@ -115,10 +120,10 @@ func subject(req any) string {
 	case interface{ GetVolume() string }:
 		name = r.GetVolume()
 	}
-	if name == "" || volume.CheckName(name) == nil {
-		return name
+	if name == "" || what == "volume" && volume.CheckName(name) == nil {
+		return what, name
 	}
-	return strconv.Quote(wire.Clip(name))
+	return what, strconv.Quote(wire.Clip(name))
 }
 
 func remote(ctx context.Context) string {

@@ -244,3 +244,8 @@ func (l *Local) HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal,
 func (l *Local) Peers(ctx context.Context) ([]gluster.Peer, error) {
 	return command(ctx, l, "list peers", "", nil, func() ([]gluster.Peer, error) { return l.cluster.Peers(ctx) })
 }
+
+// ProbePeer implements Node.
+func (l *Local) ProbePeer(ctx context.Context, host string) error {
+	return l.change(ctx, "probe peer", "", l.check.Peer(host), func() error { return l.cluster.ProbePeer(ctx, host) })
+}

@@ -90,3 +90,7 @@ func (s service) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb.P
 	all, err := s.node.Peers(ctx)
 	return answer(&agentpb.PeersResponse{Peers: mapSlice(all, peerToPB)}, err)
 }
+
+func (s service) ProbePeer(ctx context.Context, r *agentpb.ProbePeerRequest) (*agentpb.ProbePeerResponse, error) {
+	return answer(&agentpb.ProbePeerResponse{}, s.node.ProbePeer(ctx, r.GetHost()))
+}

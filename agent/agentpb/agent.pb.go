@@ -2759,6 +2759,87 @@ func (x *PeersResponse) GetPeers() []*Peer {
 	return nil
 }
 
+type ProbePeerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// host is an IP address or a DNS name.
+	Host          string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbePeerRequest) Reset() {
+	*x = ProbePeerRequest{}
+	mi := &file_agent_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbePeerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbePeerRequest) ProtoMessage() {}
+
+func (x *ProbePeerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbePeerRequest.ProtoReflect.Descriptor instead.
+func (*ProbePeerRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ProbePeerRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type ProbePeerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbePeerResponse) Reset() {
+	*x = ProbePeerResponse{}
+	mi := &file_agent_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbePeerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbePeerResponse) ProtoMessage() {}
+
+func (x *ProbePeerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbePeerResponse.ProtoReflect.Descriptor instead.
+func (*ProbePeerResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{45}
+}
+
 var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
@@ -2953,7 +3034,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x05names\x18\x05 \x03(\tR\x05names\x12\x14\n" +
 	"\x05local\x18\x06 \x01(\bR\x05local\"@\n" +
 	"\rPeersResponse\x12/\n" +
-	"\x05peers\x18\x01 \x03(\v2\x19.bricklayer.agent.v1.PeerR\x05peers*\xde\x01\n" +
+	"\x05peers\x18\x01 \x03(\v2\x19.bricklayer.agent.v1.PeerR\x05peers\"&\n" +
+	"\x10ProbePeerRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\"\x13\n" +
+	"\x11ProbePeerResponse*\xde\x01\n" +
 	"\x04Kind\x12\x11\n" +
 	"\rKIND_INTERNAL\x10\x00\x12\x10\n" +
 	"\fKIND_INVALID\x10\x01\x12\x12\n" +
@@ -2971,8 +3055,7 @@ const file_agent_proto_rawDesc = "" +
 	"RemoveMode\x12\x1b\n" +
 	"\x17REMOVE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REMOVE_MODE_TRASH\x10\x01\x12\x17\n" +
-	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xeb\n" +
-	"\n" +
+	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xc7\v\n" +
 	"\x05Agent\x12W\n" +
 	"\bDescribe\x12$.bricklayer.agent.v1.DescribeRequest\x1a%.bricklayer.agent.v1.DescribeResponse\x12Q\n" +
 	"\x06Bricks\x12\".bricklayer.agent.v1.BricksRequest\x1a#.bricklayer.agent.v1.BricksResponse\x12Z\n" +
@@ -2990,7 +3073,8 @@ const file_agent_proto_rawDesc = "" +
 	"\aVolumes\x12#.bricklayer.agent.v1.VolumesRequest\x1a$.bricklayer.agent.v1.VolumesResponse\x12c\n" +
 	"\fVolumeStatus\x12(.bricklayer.agent.v1.VolumeStatusRequest\x1a).bricklayer.agent.v1.VolumeStatusResponse\x12W\n" +
 	"\bHealInfo\x12$.bricklayer.agent.v1.HealInfoRequest\x1a%.bricklayer.agent.v1.HealInfoResponse\x12N\n" +
-	"\x05Peers\x12!.bricklayer.agent.v1.PeersRequest\x1a\".bricklayer.agent.v1.PeersResponseB\x1eZ\x1cbricklayer.csi/agent/agentpbb\x06proto3"
+	"\x05Peers\x12!.bricklayer.agent.v1.PeersRequest\x1a\".bricklayer.agent.v1.PeersResponse\x12Z\n" +
+	"\tProbePeer\x12%.bricklayer.agent.v1.ProbePeerRequest\x1a&.bricklayer.agent.v1.ProbePeerResponseB\x1eZ\x1cbricklayer.csi/agent/agentpbb\x06proto3"
 
 var (
 	file_agent_proto_rawDescOnce sync.Once
@@ -3005,7 +3089,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_agent_proto_goTypes = []any{
 	(Kind)(0),                    // 0: bricklayer.agent.v1.Kind
 	(RemoveMode)(0),              // 1: bricklayer.agent.v1.RemoveMode
@@ -3053,7 +3137,9 @@ var file_agent_proto_goTypes = []any{
 	(*PeersRequest)(nil),         // 43: bricklayer.agent.v1.PeersRequest
 	(*Peer)(nil),                 // 44: bricklayer.agent.v1.Peer
 	(*PeersResponse)(nil),        // 45: bricklayer.agent.v1.PeersResponse
-	nil,                          // 46: bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	(*ProbePeerRequest)(nil),     // 46: bricklayer.agent.v1.ProbePeerRequest
+	(*ProbePeerResponse)(nil),    // 47: bricklayer.agent.v1.ProbePeerResponse
+	nil,                          // 48: bricklayer.agent.v1.GlusterVolume.OptionsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	0,  // 0: bricklayer.agent.v1.Failure.kind:type_name -> bricklayer.agent.v1.Kind
@@ -3076,7 +3162,7 @@ var file_agent_proto_depIdxs = []int32{
 	20, // 17: bricklayer.agent.v1.CreateVolumeRequest.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
 	29, // 18: bricklayer.agent.v1.SetOptionsRequest.options:type_name -> bricklayer.agent.v1.Option
 	20, // 19: bricklayer.agent.v1.GlusterVolume.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
-	46, // 20: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	48, // 20: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
 	32, // 21: bricklayer.agent.v1.VolumeResponse.volume:type_name -> bricklayer.agent.v1.GlusterVolume
 	32, // 22: bricklayer.agent.v1.VolumesResponse.volumes:type_name -> bricklayer.agent.v1.GlusterVolume
 	20, // 23: bricklayer.agent.v1.BrickStatus.brick:type_name -> bricklayer.agent.v1.VolumeBrick
@@ -3099,23 +3185,25 @@ var file_agent_proto_depIdxs = []int32{
 	37, // 40: bricklayer.agent.v1.Agent.VolumeStatus:input_type -> bricklayer.agent.v1.VolumeStatusRequest
 	40, // 41: bricklayer.agent.v1.Agent.HealInfo:input_type -> bricklayer.agent.v1.HealInfoRequest
 	43, // 42: bricklayer.agent.v1.Agent.Peers:input_type -> bricklayer.agent.v1.PeersRequest
-	5,  // 43: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
-	13, // 44: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
-	15, // 45: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
-	17, // 46: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
-	19, // 47: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
-	22, // 48: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
-	24, // 49: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
-	26, // 50: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
-	28, // 51: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
-	31, // 52: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
-	34, // 53: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
-	36, // 54: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
-	39, // 55: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
-	42, // 56: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
-	45, // 57: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
-	43, // [43:58] is the sub-list for method output_type
-	28, // [28:43] is the sub-list for method input_type
+	46, // 43: bricklayer.agent.v1.Agent.ProbePeer:input_type -> bricklayer.agent.v1.ProbePeerRequest
+	5,  // 44: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
+	13, // 45: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
+	15, // 46: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
+	17, // 47: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
+	19, // 48: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
+	22, // 49: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
+	24, // 50: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
+	26, // 51: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
+	28, // 52: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
+	31, // 53: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
+	34, // 54: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
+	36, // 55: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
+	39, // 56: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
+	42, // 57: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
+	45, // 58: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
+	47, // 59: bricklayer.agent.v1.Agent.ProbePeer:output_type -> bricklayer.agent.v1.ProbePeerResponse
+	44, // [44:60] is the sub-list for method output_type
+	28, // [28:44] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -3133,7 +3221,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   45,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,6 +40,7 @@ const (
 	Agent_VolumeStatus_FullMethodName = "/bricklayer.agent.v1.Agent/VolumeStatus"
 	Agent_HealInfo_FullMethodName     = "/bricklayer.agent.v1.Agent/HealInfo"
 	Agent_Peers_FullMethodName        = "/bricklayer.agent.v1.Agent/Peers"
+	Agent_ProbePeer_FullMethodName    = "/bricklayer.agent.v1.Agent/ProbePeer"
 )
 
 // AgentClient is the client API for Agent service.
@@ -61,6 +62,7 @@ type AgentClient interface {
 	VolumeStatus(ctx context.Context, in *VolumeStatusRequest, opts ...grpc.CallOption) (*VolumeStatusResponse, error)
 	HealInfo(ctx context.Context, in *HealInfoRequest, opts ...grpc.CallOption) (*HealInfoResponse, error)
 	Peers(ctx context.Context, in *PeersRequest, opts ...grpc.CallOption) (*PeersResponse, error)
+	ProbePeer(ctx context.Context, in *ProbePeerRequest, opts ...grpc.CallOption) (*ProbePeerResponse, error)
 }
 
 type agentClient struct {
@@ -221,6 +223,16 @@ func (c *agentClient) Peers(ctx context.Context, in *PeersRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *agentClient) ProbePeer(ctx context.Context, in *ProbePeerRequest, opts ...grpc.CallOption) (*ProbePeerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProbePeerResponse)
+	err := c.cc.Invoke(ctx, Agent_ProbePeer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -240,6 +252,7 @@ type AgentServer interface {
 	VolumeStatus(context.Context, *VolumeStatusRequest) (*VolumeStatusResponse, error)
 	HealInfo(context.Context, *HealInfoRequest) (*HealInfoResponse, error)
 	Peers(context.Context, *PeersRequest) (*PeersResponse, error)
+	ProbePeer(context.Context, *ProbePeerRequest) (*ProbePeerResponse, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -294,6 +307,9 @@ func (UnimplementedAgentServer) HealInfo(context.Context, *HealInfoRequest) (*He
 }
 func (UnimplementedAgentServer) Peers(context.Context, *PeersRequest) (*PeersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peers not implemented")
+}
+func (UnimplementedAgentServer) ProbePeer(context.Context, *ProbePeerRequest) (*ProbePeerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ProbePeer not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -586,6 +602,24 @@ func _Agent_Peers_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_ProbePeer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProbePeerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ProbePeer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ProbePeer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ProbePeer(ctx, req.(*ProbePeerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -652,6 +686,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Peers",
 			Handler:    _Agent_Peers_Handler,
+		},
+		{
+			MethodName: "ProbePeer",
+			Handler:    _Agent_ProbePeer_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -30,12 +30,13 @@ const (
 	VolumeStatus Verb = "VolumeStatus"
 	HealInfo     Verb = "HealInfo"
 	Peers        Verb = "Peers"
+	ProbePeer    Verb = "ProbePeer"
 )
 
 // Changes reports whether the verb changes anything.
 func (v Verb) Changes() bool {
 	switch v {
-	case MakeBrick, RemoveBrick, SetQuota, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions:
+	case MakeBrick, RemoveBrick, SetQuota, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions, ProbePeer:
 		return true
 	case Describe, Bricks, Volume, Volumes, VolumeStatus, HealInfo, Peers:
 		return false
@@ -217,6 +218,12 @@ func (c *Cluster) SetState(node string, s State) {
 // RejectPeer makes the other nodes reject a node as a peer, or take it back.
 func (c *Cluster) RejectPeer(node string, rejected bool) {
 	c.change(node, "", func(n *Node, _ *root) { n.rejected = rejected })
+}
+
+// LeaveTrustedPool makes a node one that was never probed: alone in a trusted pool
+// of its own.
+func (c *Cluster) LeaveTrustedPool(node string) {
+	c.change(node, "", func(n *Node, _ *root) { n.trusted = node })
 }
 
 // SetMounted mounts or unmounts a brick root. What is on it stays.

@@ -108,7 +108,7 @@ func (n *Node) begin(name, command string, stage func() error) error {
 	if n.c.locked[name] {
 		return refuse(gluster.Locked, command, "Another transaction is in progress for %s. Please try again after some time.", name)
 	}
-	if err := n.c.quorum(name, command); err != nil {
+	if err := n.quorum(name, command); err != nil {
 		return err
 	}
 	if err := stage(); err != nil {
@@ -120,24 +120,47 @@ func (n *Node) begin(name, command string, stage func() error) error {
 
 // quorum refuses where the volume asks for server quorum and at most half of
 // the peers are up, as glusterd does by default.
-func (c *Cluster) quorum(name, command string) error {
-	v := c.volumes[name]
+func (n *Node) quorum(name, command string) error {
+	v := n.c.volumes[name]
 	if v == nil || v.options["cluster.server-quorum-type"] != "server" {
 		return nil
 	}
-	up := 0
-	for _, n := range c.nodes {
-		if n.connected() {
+	up, peers := 0, n.peers()
+	for _, p := range peers {
+		if p.connected() {
 			up++
 		}
 	}
-	if 2*up <= len(c.nodes) {
+	if 2*up <= len(peers) {
 		return refuse(gluster.QuorumLost, command, "Quorum not met. Volume operation not allowed.")
 	}
 	return nil
 }
 
 func (n *Node) connected() bool { return n.state.glusterd() && !n.rejected }
+
+// peers returns the nodes of this one's trusted pool, itself included.
+func (n *Node) peers() []*Node {
+	var all []*Node
+	for _, p := range n.c.nodes {
+		if p.trusted == n.trusted {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// has reports whether a volume is of this node's trusted pool. One whose bricks lie
+// on nodes that nobody knows is the cluster's.
+func (n *Node) has(v *fakeVolume) bool {
+	of := ""
+	if len(v.request.Bricks) > 0 {
+		if p := n.c.byAddress(v.request.Bricks[0].Host); p != nil {
+			of = p.trusted
+		}
+	}
+	return of == n.trusted
+}
 
 func (c *Cluster) find(name, command string) (*fakeVolume, error) {
 	if v := c.volumes[name]; v != nil {
@@ -178,7 +201,7 @@ func (n *Node) stageBricks(r gluster.CreateRequest, command string) error {
 	hosts := map[string]bool{}
 	for _, b := range r.Bricks {
 		peer := n.c.byAddress(b.Host)
-		if peer == nil || !peer.connected() {
+		if peer == nil || peer.trusted != n.trusted || !peer.connected() {
 			return refuse(gluster.PeerDown, command, "Host %s not connected", b.Host)
 		}
 		if hosts[b.Host] && (r.Replica > 0 || r.Disperse > 0) {
@@ -260,7 +283,7 @@ func (n *Node) DeleteVolume(ctx context.Context, name string) error {
 		if v.status == gluster.StatusStarted {
 			return refuse(gluster.NotStopped, command, "Volume %s has been started.Volume needs to be stopped before deletion.", name)
 		}
-		for _, p := range n.c.nodes {
+		for _, p := range n.peers() {
 			if !p.connected() {
 				return refuse(gluster.PeerDown, command, "Some of the peers are down")
 			}
@@ -315,7 +338,9 @@ func (n *Node) Volumes(ctx context.Context) ([]gluster.Volume, error) {
 	return query(ctx, n, Volumes, "", "volume info all", nil, func() ([]gluster.Volume, error) {
 		var all []gluster.Volume
 		for _, name := range slices.Sorted(maps.Keys(n.c.volumes)) {
-			all = append(all, n.show(name, n.c.volumes[name]))
+			if v := n.c.volumes[name]; n.has(v) {
+				all = append(all, n.show(name, v))
+			}
 		}
 		return all, nil
 	})
@@ -403,9 +428,12 @@ func (n *Node) Peers(ctx context.Context) ([]gluster.Peer, error) {
 	return query(ctx, n, Peers, "", "pool list", nil, func() ([]gluster.Peer, error) {
 		var all []gluster.Peer
 		for i, p := range n.c.nodes {
+			if p.trusted != n.trusted {
+				continue
+			}
 			peer := gluster.Peer{
 				UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), Hostname: p.cfg.Address, Names: []string{p.cfg.Address},
-				Local: p == n, Connected: p == n || p.state.glusterd(), State: "Peer in Cluster",
+				Local: p == n, Connected: p == n || p.state.glusterd(), State: gluster.InCluster,
 			}
 			if peer.Local {
 				peer.Hostname = "localhost"
@@ -417,6 +445,27 @@ func (n *Node) Peers(ctx context.Context) ([]gluster.Peer, error) {
 		}
 		return all, nil
 	})
+}
+
+// ProbePeer implements gluster.Cluster.
+func (n *Node) ProbePeer(ctx context.Context, host string) error {
+	command := "peer probe " + host
+	_, err := query(ctx, n, ProbePeer, "", command, n.check.Peer(host), func() (struct{}, error) {
+		p := n.c.byAddress(host)
+		if p == nil || !p.state.glusterd() {
+			return struct{}{}, refuse(gluster.PeerDown, command, "Probe returned with Transport endpoint is not connected")
+		}
+		if p.trusted == n.trusted {
+			return struct{}{}, nil
+		}
+		volumes := slices.ContainsFunc(slices.Collect(maps.Values(n.c.volumes)), p.has)
+		if volumes || len(p.peers()) > 1 {
+			return struct{}{}, refuse(gluster.PeerRefused, command, "%s is either already part of another cluster or having volumes configured", host)
+		}
+		p.trusted = n.trusted
+		return struct{}{}, nil
+	})
+	return err
 }
 
 // Kinds of values that options take.

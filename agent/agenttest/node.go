@@ -23,6 +23,7 @@ type Node struct {
 	// The rest is guarded by c.mu.
 	state             State
 	rejected          bool
+	trusted           string // the trusted pool that it is in; empty is the cluster's
 	roots             []*root
 	memory            memory
 	clockAhead        time.Duration

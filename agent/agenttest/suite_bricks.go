@@ -63,6 +63,17 @@ func (s *suite) peers() {
 			}
 			seen[p.UUID] = true
 		}
+		for _, other := range s.nodes {
+			s.must("probe "+other.Name+", which is a peer or the node itself", n.ProbePeer(s.Context(), other.Address))
+		}
+		after, err := n.Peers(s.Context())
+		s.must("list peers", err)
+		if len(after) != len(peers) {
+			s.Errorf("node %s knows %d peers, and after probes of peers %d", n.Name, len(peers), len(after))
+		}
+		for _, bad := range []string{"", "-x", "--mode=interactive", "a b", "a\nb", "n2/x", "localhost", "127.0.0.1", "::1", "0.0.0.0", "fe80::1%eth0", "n1;reboot"} {
+			s.wantKind(n, "probe "+bad, n.ProbePeer(s.Context(), bad), volume.Invalid)
+		}
 	}
 }
 

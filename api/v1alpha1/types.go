@@ -84,6 +84,11 @@ type StoragePoolSpec struct {
 	//
 	// +optional
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
+	// ManagePeers has the controller probe nodes into Gluster's trusted pool that
+	// are not in it: new ones, without peers and volumes. It never detaches a node.
+	//
+	// +optional
+	ManagePeers bool `json:"managePeers,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.

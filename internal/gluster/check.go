@@ -41,17 +41,25 @@ func isAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
+// checkHost refuses hosts that gluster could read as something else.
+func checkHost(field, host string) error {
+	ok := host != "" && len(host) <= maxHost && host[0] != '-'
+	for i := 0; ok && i < len(host); i++ {
+		ok = isAlnum(host[i]) || strings.IndexByte(".-_:", host[i]) >= 0
+	}
+	if !ok {
+		return volume.NewFieldError(field, host, "a host name or an IP address")
+	}
+	return nil
+}
+
 // checkBrick refuses bricks that gluster or a shell of an administrator who
 // copies them could read in another way.
 func checkBrick(field string, b Brick) error {
-	ok := b.Host != "" && len(b.Host) <= maxHost && b.Host[0] != '-'
-	for i := 0; ok && i < len(b.Host); i++ {
-		ok = isAlnum(b.Host[i]) || strings.IndexByte(".-_:", b.Host[i]) >= 0
+	if err := checkHost(field+".host", b.Host); err != nil {
+		return err
 	}
-	if !ok {
-		return volume.NewFieldError(field+".host", b.Host, "a host name or an IP address")
-	}
-	ok = len(b.Path) > 1 && len(b.Path) <= maxPath && b.Path[0] == '/' && path.Clean(b.Path) == b.Path
+	ok := len(b.Path) > 1 && len(b.Path) <= maxPath && b.Path[0] == '/' && path.Clean(b.Path) == b.Path
 	for i := 0; ok && i < len(b.Path); i++ {
 		ok = b.Path[i] > ' ' && b.Path[i] < 0x7f
 	}

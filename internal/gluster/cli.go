@@ -398,6 +398,15 @@ func (c *CLI) Peers(ctx context.Context) ([]Peer, error) {
 	return parsePeers(called, data)
 }
 
+// ProbePeer implements Cluster. Of a host that is a peer, and of this one, glusterd
+// says that there is nothing to do, and calls that a success.
+func (c *CLI) ProbePeer(ctx context.Context, host string) error {
+	if err := checkHost("host", host); err != nil {
+		return err
+	}
+	return c.change(ctx, "peer probe "+host, "peer", "probe", host)
+}
+
 // Version returns the version of the gluster command, such as "10.3". It asks
 // no daemon.
 func (c *CLI) Version(ctx context.Context) (string, error) {

@@ -88,6 +88,8 @@ func TestCommands(t *testing.T) {
 		"volume set v a.b 1 c.d -2": func(c *CLI) error {
 			return c.SetOptions(ctx, "v", []Option{{"a.b", "1"}, {"c.d", "-2"}})
 		},
+		"peer probe n2.example.com": func(c *CLI) error { return c.ProbePeer(ctx, "n2.example.com") },
+		"peer probe fd00::2":        func(c *CLI) error { return c.ProbePeer(ctx, "fd00::2") },
 		"volume set all cluster.brick-multiplex on": func(c *CLI) error {
 			return c.SetOptions(ctx, AllVolumes, []Option{{"cluster.brick-multiplex", "on"}})
 		},

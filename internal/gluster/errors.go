@@ -19,6 +19,7 @@ const (
 	NotStopped     Reason = "NotStopped"     // the volume must be stopped first
 	Locked         Reason = "Locked"         // another transaction, or a rebalance, is in progress
 	PeerDown       Reason = "PeerDown"       // a peer that is needed does not answer, or is no peer
+	PeerRefused    Reason = "PeerRefused"    // a node cannot join: it is of another trusted pool, has volumes, or our own UUID
 	BrickInUse     Reason = "BrickInUse"     // a brick directory belongs, or belonged, to a volume
 	BrickMissing   Reason = "BrickMissing"   // a brick directory is not there, or lost its mark of the volume
 	BrickRefused   Reason = "BrickRefused"   // a brick lies where glusterd wants none: system disk, mount point, loopback address
@@ -39,6 +40,7 @@ var reasonKinds = map[Reason]volume.Kind{
 	NotStopped:     volume.Busy, // we stop before we delete: a node came back and missed it; again ends it
 	Locked:         volume.Busy,
 	PeerDown:       volume.Unavailable,
+	PeerRefused:    volume.Precondition,
 	BrickInUse:     volume.Precondition,
 	BrickMissing:   volume.Precondition,
 	BrickRefused:   volume.Precondition,

@@ -41,6 +41,11 @@ type Cluster interface {
 	HealInfo(ctx context.Context, name string) ([]BrickHeal, error)
 	// Peers returns the nodes of the trusted pool, this one included.
 	Peers(ctx context.Context) ([]Peer, error)
+	// ProbePeer takes a host into the trusted pool; one that is in it already is no
+	// error, and may be known by that name from then on. Reason PeerRefused where
+	// it is in another trusted pool or has volumes, PeerDown where its glusterd does
+	// not answer.
+	ProbePeer(ctx context.Context, host string) error
 }
 
 // AllVolumes is the name under which SetOptions addresses the whole cluster.
@@ -128,6 +133,9 @@ type BrickHeal struct {
 	// Pending entries wait for a heal; SplitBrain entries cannot be healed by themselves.
 	Pending, SplitBrain int64
 }
+
+// InCluster is glusterd's word for a peer that is as it should be.
+const InCluster = "Peer in Cluster"
 
 // Peer is a node of the trusted pool.
 type Peer struct {

@@ -158,9 +158,9 @@ func TestParsePeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Peer{
-		{UUID: "427cfb76-bb3a-4412-b78f-07de154e08e3", Hostname: "10.90.0.12", Names: []string{"10.90.0.12"}, Connected: true, State: inCluster},
-		{UUID: "99065ba2-3a55-4c5c-9c5c-8eab427a1a8a", Hostname: "10.90.0.13", Names: []string{"10.90.0.13"}, State: inCluster},
-		{UUID: "e957ba54-c448-4953-9b6f-72e16380418d", Hostname: "localhost", Names: []string{"localhost"}, Local: true, Connected: true, State: inCluster},
+		{UUID: "427cfb76-bb3a-4412-b78f-07de154e08e3", Hostname: "10.90.0.12", Names: []string{"10.90.0.12"}, Connected: true, State: InCluster},
+		{UUID: "99065ba2-3a55-4c5c-9c5c-8eab427a1a8a", Hostname: "10.90.0.13", Names: []string{"10.90.0.13"}, State: InCluster},
+		{UUID: "e957ba54-c448-4953-9b6f-72e16380418d", Hostname: "localhost", Names: []string{"localhost"}, Local: true, Connected: true, State: InCluster},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

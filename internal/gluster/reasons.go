@@ -47,6 +47,16 @@ var refusals = []refusal{
 	{text: "host ", and: "not connected", reason: PeerDown},
 	{text: "peers are down", reason: PeerDown},
 	{text: "failed to find host", reason: PeerDown},
+	// What "peer probe" says of the node that is asked in; glusterd-handler.c has it
+	// as set_probe_error_str.
+	{text: "already part of another cluster", reason: PeerRefused},
+	{text: "conflicts with existing volumes in the cluster", reason: PeerRefused},
+	{text: "conflict in comparing list of snapshots", reason: PeerRefused},
+	{text: "is same as local uuid", reason: PeerRefused},
+	{text: "responded with 'unknown peer' error", reason: PeerDown},
+	{text: "failed to add peer information", reason: PeerDown},
+	{text: "probe returned with ", reason: PeerDown},
+	{text: "cluster quorum is not met", reason: QuorumLost},
 
 	// Bricks.
 	{text: "already part of a volume", reason: BrickInUse},

@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,34 @@ func TestReasonsOfRecordedAnswers(t *testing.T) {
 		}
 		if strings.ContainsAny(e.Error(), "\n\t") || strings.Contains(e.Error(), "Usage") {
 			t.Errorf("%s: error %q is not one line of what was said", file, e.Error())
+		}
+	}
+}
+
+// What "peer probe" says, as set_probe_error_str of glusterd 10.3 words it.
+func TestReasonsOfProbes(t *testing.T) {
+	for text, want := range map[string]Reason{
+		"10.0.0.4 is either already part of another cluster or having volumes configured":                                         PeerRefused,
+		"At least one volume on 10.0.0.4 conflicts with existing volumes in the cluster":                                          PeerRefused,
+		"Conflict in comparing list of snapshots from peer 10.0.0.4":                                                              PeerRefused,
+		"Peer uuid (host 10.0.0.4) is same as local uuid":                                                                         PeerRefused,
+		"Probe returned with Transport endpoint is not connected":                                                                 PeerDown,
+		"Failed to add peer information on 10.0.0.4":                                                                              PeerDown,
+		"Cluster quorum is not met. Changing peers is not allowed in this state":                                                  QuorumLost,
+		"10.0.0.4 responded with 'unknown peer' error, this could happen if 10.0.0.4 doesn't have localhost in its peer database": PeerDown,
+	} {
+		c, _ := newCLI(t, map[string]string{"peer probe 10.0.0.4": "<?xml version=\"1.0\"?>\n<cliOutput><opRet>-1</opRet><opErrno>3</opErrno><opErrstr>" + text + "</opErrstr></cliOutput>"})
+		if e, ok := errors.AsType[*Error](c.ProbePeer(t.Context(), "10.0.0.4")); !ok || e.Reason != want {
+			t.Errorf("%s: got %+v, want %s", text, e, want)
+		}
+	}
+	c, _ := newCLI(t, map[string]string{"peer probe 10.0.0.4": "<?xml version=\"1.0\"?>\n<cliOutput><opRet>0</opRet><opErrno>2</opErrno><opErrstr/><output>Host 10.0.0.4 port 24007 already in peer list</output></cliOutput>"})
+	if err := c.ProbePeer(t.Context(), "10.0.0.4"); err != nil {
+		t.Errorf("of a peer: %v", err)
+	}
+	for _, bad := range []string{"", "-x", "a b", "a\nb", "a/b"} {
+		if err := c.ProbePeer(t.Context(), bad); !volume.Is(err, volume.Invalid) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

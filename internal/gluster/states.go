@@ -149,11 +149,8 @@ type xmlPeer struct {
 	State     string   `xml:"stateStr"`
 }
 
-// inCluster is glusterd's word for a peer that is as it should be. The node
-// that answers says nothing of itself.
-const inCluster = "Peer in Cluster"
-
-// parsePeers reads the answer of `pool list`.
+// parsePeers reads the answer of `pool list`. The node that answers says nothing of
+// its own state.
 func parsePeers(command string, data []byte) ([]Peer, error) {
 	var a peersAnswer
 	if err := decode(command, data, &a); err != nil {
@@ -168,7 +165,7 @@ func parsePeers(command string, data []byte) ([]Peer, error) {
 			Connected: r.number("connected", x.Connected, 1) == 1,
 		}
 		if p.Local && p.State == "" {
-			p.State = inCluster
+			p.State = InCluster
 		}
 		if !slices.Contains(p.Names, p.Hostname) {
 			p.Names = append([]string{p.Hostname}, p.Names...)

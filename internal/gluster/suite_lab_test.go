@@ -319,7 +319,7 @@ func (s *suite) peers(t *testing.T) {
 		if p.Local {
 			local++
 		}
-		if !p.Connected || p.State != inCluster || p.UUID == "" {
+		if !p.Connected || p.State != InCluster || p.UUID == "" {
 			t.Errorf("%+v", p)
 		}
 	}

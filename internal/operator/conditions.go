@@ -34,19 +34,33 @@ func (j *judgement) peers() {
 		}
 		return
 	}
-	for _, n := range j.pool.Spec.Nodes {
-		i := slices.IndexFunc(j.seen.peers, func(p gluster.Peer) bool {
-			// A glusterd calls itself localhost, and does not say more.
-			return p.Hostname == n.Address || slices.Contains(p.Names, n.Address) || p.Local && n.Name == j.seen.toldPeers
-		})
-		switch {
+	for k, n := range j.pool.Spec.Nodes {
+		switch i := j.seen.peerOf(n); {
 		case i < 0:
-			j.fault("PeerMissing", "node %s (%s) is no peer of Gluster's trusted pool: gluster peer probe %s", n.Name, n.Address, n.Address)
+			j.peerMissing(n, &j.status.Nodes[k])
 		case !j.seen.peers[i].Local && !j.seen.peers[i].Connected:
 			j.fault("PeerDisconnected", "node %s is not connected to its peers", n.Name)
-		case !j.seen.peers[i].Local && j.seen.peers[i].State != "" && j.seen.peers[i].State != "Peer in Cluster":
+		case !j.seen.peers[i].Local && j.seen.peers[i].State != "" && j.seen.peers[i].State != gluster.InCluster:
 			j.fault("PeerRejected", "node %s: %s", n.Name, j.seen.peers[i].State)
 		}
+	}
+}
+
+// peerMissing says of a node that is no peer what is to be done about it, and by whom.
+func (j *judgement) peerMissing(n v1alpha1.StorageNode, status *v1alpha1.NodeStatus) {
+	what := fmt.Sprintf("node %s (%s) is no peer of Gluster's trusted pool", n.Name, n.Address)
+	if i := slices.IndexFunc(j.seen.deeds, func(d deed) bool { return d.refused && d.reason == peerRefused && d.node == n.Name }); i >= 0 {
+		j.fault(peerRefused, "node %s (%s): %s", n.Name, n.Address, j.seen.deeds[i].text)
+		status.Problems = append(status.Problems, j.seen.deeds[i].text)
+		return
+	}
+	switch {
+	case !j.pool.Spec.ManagePeers:
+		j.fault("PeerMissing", "%s: gluster peer probe %s", what, n.Address)
+	case j.seen.undecided(j.pool):
+		j.fault("PeerMissing", "%s; which one it is to join is known once every node of the pool answers", what)
+	default:
+		j.fault("PeerMissing", "%s; it is probed when its agent and its glusterd answer, one node at a time", what)
 	}
 }
 

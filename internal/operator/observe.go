@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bricklayer.csi/agent"
+	"bricklayer.csi/api/v1alpha1"
 	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/guard"
@@ -33,6 +34,8 @@ type Agent interface {
 	Describe(ctx context.Context) (agent.Description, error)
 	Bricks(ctx context.Context, volume string) ([]brick.Brick, error)
 	Peers(ctx context.Context) ([]gluster.Peer, error)
+	Volumes(ctx context.Context) ([]gluster.Volume, error)
+	ProbePeer(ctx context.Context, host string) error
 }
 
 // Heketi is what is asked of a heketi.
@@ -73,10 +76,15 @@ type observation struct {
 	// err is why no agent could be asked.
 	err   error
 	nodes map[string]seenNode
-	// peers are those that the first node with a glusterd told, and toldPeers is that node.
+	// peers are those that toldPeers told: the first node with a glusterd, or, where
+	// that does not know all nodes of the pool, the one with the most peers.
 	peers     []gluster.Peer
 	toldPeers string
 	peersErr  error
+	// told is what each node told of its own peers; nil where the first knew all.
+	told map[string][]gluster.Peer
+	// deeds is what was done on storage nodes, or refused, after a look.
+	deeds []deed
 	// heketi is nil where the pool names none, or for the reason in heketiErr.
 	heketi        *heketi.Report
 	heketiVolumes []string
@@ -85,15 +93,15 @@ type observation struct {
 }
 
 // observe asks everything that serves a pool, all at once.
-func observe(ctx context.Context, pool string, m Members) observation {
+func observe(ctx context.Context, p *v1alpha1.StoragePool, m Members) observation {
 	o := observation{err: m.Err, heketiErr: m.HeketiErr, guards: m.Guards, nodes: map[string]seenNode{}}
 	var wg sync.WaitGroup
 	if m.Heketi != nil {
-		wg.Go(func() { o.askHeketi(ctx, pool, m.Heketi) })
+		wg.Go(func() { o.askHeketi(ctx, p.Name, m.Heketi) })
 	}
 	if m.Err == nil {
 		o.askNodes(ctx, m.Agents)
-		o.askPeers(ctx, m.Agents)
+		o.askPeers(ctx, p, m.Agents)
 	}
 	wg.Wait()
 	return o
@@ -129,21 +137,60 @@ func askNode(ctx context.Context, a Agent) (seen seenNode) {
 }
 
 // askPeers asks one node: a trusted pool agrees about its peers, and a node that
-// it rejects shows so at the others.
-func (o *observation) askPeers(ctx context.Context, agents map[string]Agent) {
-	ctx, cancel := context.WithTimeout(ctx, nodeTime)
+// it rejects shows so at the others. Where a node of ours is no peer there may be
+// several trusted pools: then all are asked, and the largest counts, of several the
+// one whose node comes first.
+func (o *observation) askPeers(ctx context.Context, p *v1alpha1.StoragePool, agents map[string]Agent) {
+	first, cancel := context.WithTimeout(ctx, nodeTime)
 	defer cancel()
 	o.peersErr = errors.New("no glusterd answers")
-	for _, name := range slices.Sorted(maps.Keys(o.nodes)) {
-		seen := o.nodes[name]
-		if seen.err != nil || !seen.GlusterdReady {
-			continue
-		}
-		if o.peers, o.peersErr = agents[name].Peers(ctx); o.peersErr == nil {
+	ready := slices.DeleteFunc(slices.Sorted(maps.Keys(o.nodes)), func(name string) bool {
+		return o.nodes[name].err != nil || !o.nodes[name].GlusterdReady
+	})
+	for _, name := range ready {
+		if o.peers, o.peersErr = agents[name].Peers(first); o.peersErr == nil {
 			o.toldPeers = name
-			return
+			break
 		}
 	}
+	if o.peersErr != nil || !slices.ContainsFunc(p.Spec.Nodes, func(n v1alpha1.StorageNode) bool { return o.peerOf(n) < 0 }) {
+		return
+	}
+	o.askAllPeers(ctx, ready, agents)
+	for _, name := range ready {
+		if peers := o.told[name]; len(peers) > len(o.peers) {
+			o.peers, o.toldPeers = peers, name
+		}
+	}
+}
+
+func (o *observation) askAllPeers(ctx context.Context, ready []string, agents map[string]Agent) {
+	ctx, cancel := context.WithTimeout(ctx, nodeTime)
+	defer cancel()
+	o.told = map[string][]gluster.Peer{o.toldPeers: o.peers}
+	var mu sync.Mutex
+	var all errgroup.Group
+	all.SetLimit(atOnce)
+	for _, name := range ready {
+		all.Go(func() error {
+			peers, err := agents[name].Peers(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				o.told[name] = peers
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // who does not tell is not in it
+}
+
+// peerOf returns which of the peers a node of the pool is, or -1.
+func (o *observation) peerOf(n v1alpha1.StorageNode) int {
+	return slices.IndexFunc(o.peers, func(p gluster.Peer) bool {
+		// A glusterd calls itself localhost, and does not say more.
+		return p.Hostname == n.Address || slices.Contains(p.Names, n.Address) || p.Local && n.Name == o.toldPeers
+	})
 }
 
 func (o *observation) askHeketi(ctx context.Context, pool string, h Heketi) {

@@ -174,11 +174,18 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 		if members, served = o.Members(name); !served {
 			return firstRetry, nil // whoever serves it has not heard of it yet
 		}
-		j = judge(&resource, found.Status, observe(ctx, name, members))
+		seen := observe(ctx, &resource, members)
+		deeds := tend(ctx, &resource, members, seen)
+		if slices.ContainsFunc(deeds, func(d deed) bool { return !d.refused }) {
+			seen = observe(ctx, &resource, members)
+		}
+		seen.deeds = deeds
+		j = judge(&resource, found.Status, seen)
 	}
 	if ctx.Err() != nil {
 		return 0, ctx.Err() // what was seen is the end, not the pool
 	}
+	o.announce(ctx, found, j.seen.deeds)
 	o.Seen(j.shown(members)) // also where the API server is not there to be told
 	if found.DeletionTimestamp != nil {
 		if gone, err := o.release(ctx, found, &j); gone || err != nil {

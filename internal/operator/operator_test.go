@@ -122,7 +122,7 @@ func (w *world) spec(name string) volume.Spec {
 func (w *world) judge(t *testing.T, before v1alpha1.StoragePoolStatus) judgement {
 	t.Helper()
 	m, _ := w.members("lab")
-	return judge(w.pool, before, observe(t.Context(), "lab", m))
+	return judge(w.pool, before, observe(t.Context(), w.pool, m))
 }
 
 // wrong returns the conditions that are not as in a pool that is well, as TYPE/REASON.

@@ -19,6 +19,7 @@ import (
 
 // still is an agent that says the same each time.
 type still struct {
+	Agent // nobody asks it for more
 	agent.Description
 	bricks []brick.Brick
 	peers  []gluster.Peer
@@ -48,7 +49,7 @@ func large(nodes, volumes int) (*v1alpha1.StoragePool, Members) {
 				Name: name, Quota: true, Total: 4 << 40, Free: 3 << 40, Committed: 1 << 40, Available: 3 << 40, Bricks: 30,
 			})
 		}
-		peers = append(peers, gluster.Peer{Hostname: n.Address, Names: []string{n.Address}, Connected: true, State: "Peer in Cluster"})
+		peers = append(peers, gluster.Peer{Hostname: n.Address, Names: []string{n.Address}, Connected: true, State: gluster.InCluster})
 		p.Spec.Nodes = append(p.Spec.Nodes, n)
 		m.Agents[n.Name] = agents[i]
 	}
@@ -62,7 +63,7 @@ func large(nodes, volumes int) (*v1alpha1.StoragePool, Members) {
 	}
 	for i, a := range agents {
 		a.peers = slices.Clone(peers)
-		a.peers[i] = gluster.Peer{Hostname: "localhost", Local: true, Connected: true, State: "Peer in Cluster"}
+		a.peers[i] = gluster.Peer{Hostname: "localhost", Local: true, Connected: true, State: gluster.InCluster}
 	}
 	p.SetDefaults()
 	return p, m
@@ -71,7 +72,7 @@ func large(nodes, volumes int) (*v1alpha1.StoragePool, Members) {
 // The status of the largest pool fits an object of Kubernetes, of 1.5 MB.
 func TestStatusOfALargePoolFits(t *testing.T) {
 	p, m := large(500, 20_000)
-	j := judge(p, v1alpha1.StoragePoolStatus{}, observe(t.Context(), p.Name, m))
+	j := judge(p, v1alpha1.StoragePoolStatus{}, observe(t.Context(), p, m))
 	if got := wrong(j.status); got != "ClientsRestricted/Open" || j.status.Volumes.Plain != 20_000 {
 		t.Errorf("conditions: %s; volumes: %+v", got, j.status.Volumes)
 	}
@@ -90,6 +91,6 @@ func BenchmarkReconcile500Nodes20000Volumes(b *testing.B) {
 	p, m := large(500, 20_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		judge(p, v1alpha1.StoragePoolStatus{}, observe(b.Context(), p.Name, m))
+		judge(p, v1alpha1.StoragePoolStatus{}, observe(b.Context(), p, m))
 	}
 }

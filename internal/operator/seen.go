@@ -36,7 +36,7 @@ type SeenNode struct {
 // pools that no API server has. The status before is the one that the last look
 // returned. A node that hangs costs its time limit once, not the others' answers.
 func Look(ctx context.Context, p *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, m Members) Seen {
-	j := judge(p, before, observe(ctx, p.Name, m))
+	j := judge(p, before, observe(ctx, p, m))
 	return j.shown(m)
 }
 

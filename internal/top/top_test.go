@@ -21,6 +21,7 @@ import (
 
 // node is an agent that says what a test wants.
 type node struct {
+	operator.Agent // nobody asks it for more
 	agent.Description
 	bricks []brick.Brick
 	// hangs is a node that does not answer.

@@ -175,7 +175,7 @@ func checkPeers(ctx context.Context, s *doctor.Site, r *doctor.Recorder) {
 			if p.Local || p.Connected {
 				connected++
 			}
-			if !p.Local && (!p.Connected || p.State != "Peer in Cluster") {
+			if !p.Local && (!p.Connected || p.State != gluster.InCluster) {
 				r.Found(doctor.Finding{
 					Severity: doctor.Error, Object: "peer " + p.Hostname, Problem: s.Storage[i].Name + " has lost it",
 					Evidence: []string{fmt.Sprintf("connected: %t, state: %s", p.Connected, p.State)},

@@ -21,6 +21,9 @@ type StoragePoolSpecApplyConfiguration struct {
 	// (Gluster's cluster.brick-multiplex, a setting of the whole cluster).
 	// Absent leaves the cluster's setting as it is.
 	BrickMultiplex *bool `json:"brickMultiplex,omitempty"`
+	// ManagePeers has the controller probe nodes into Gluster's trusted pool that
+	// are not in it: new ones, without peers and volumes. It never detaches a node.
+	ManagePeers *bool `json:"managePeers,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.
@@ -71,6 +74,14 @@ func (b *StoragePoolSpecApplyConfiguration) WithClientNetworks(values ...string)
 // If called multiple times, the BrickMultiplex field is set to the value of the last call.
 func (b *StoragePoolSpecApplyConfiguration) WithBrickMultiplex(value bool) *StoragePoolSpecApplyConfiguration {
 	b.BrickMultiplex = &value
+	return b
+}
+
+// WithManagePeers sets the ManagePeers field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ManagePeers field is set to the value of the last call.
+func (b *StoragePoolSpecApplyConfiguration) WithManagePeers(value bool) *StoragePoolSpecApplyConfiguration {
+	b.ManagePeers = &value
 	return b
 }
 
