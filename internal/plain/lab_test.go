@@ -80,6 +80,9 @@ func TestDfShowsTheSize(t *testing.T) {
 
 // Gluster takes the options of each profile, and the volume has them.
 func TestProfilesInGluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes a volume of each profile; make test-lab-long runs it")
+	}
 	b := labtest.Backend(t)
 	for _, profile := range volume.Profiles() {
 		t.Run(string(profile), func(t *testing.T) {
