@@ -38,13 +38,14 @@ type Checker struct {
 
 // Ref checks a reference to a brick directory on this node.
 func (c Checker) Ref(r brick.Ref) error {
-	if err := c.root(r.Root); err != nil {
+	if err := c.Root(r.Root); err != nil {
 		return err
 	}
 	return volume.CheckName(r.Volume)
 }
 
-func (c Checker) root(name string) error {
+// Root checks the name of a brick root of this node.
+func (c Checker) Root(name string) error {
 	if slices.Contains(c.Roots, name) {
 		return nil
 	}

@@ -181,6 +181,12 @@ func (c *Client) SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (br
 	return brickFromPB(r.GetBrick()), nil
 }
 
+// InitRoot implements Node.
+func (c *Client) InitRoot(ctx context.Context, root string) error {
+	_, err := invoke(ctx, c, "make a brick root", c.stub.InitRoot, &agentpb.InitRootRequest{Root: root})
+	return err
+}
+
 // CreateVolume implements Node.
 func (c *Client) CreateVolume(ctx context.Context, req gluster.CreateRequest) error {
 	_, err := invoke(ctx, c, "create volume", c.stub.CreateVolume, createToPB(req))

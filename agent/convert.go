@@ -123,7 +123,7 @@ func rootToPB(r brick.RootState) *agentpb.RootState {
 		Name: r.Name, Path: r.Path, Problem: r.Problem, Id: r.ID, FileSystem: r.FileSystem, Options: r.Options, Quota: r.Quota,
 		Total: int64(r.Total), Used: int64(r.Used), Free: int64(r.Free),
 		Committed: int64(r.Committed), Available: int64(r.Available),
-		Bricks: int64(r.Bricks), Trash: int64(r.Trash),
+		Bricks: int64(r.Bricks), Trash: int64(r.Trash), Blank: r.Blank,
 		Gids: mapSlice(r.GIDs, func(g int) int64 { return int64(g) }),
 	}
 }
@@ -134,7 +134,7 @@ func rootFromPB(r *agentpb.RootState) brick.RootState {
 		Options: r.GetOptions(), Quota: r.GetQuota(),
 		Total: volume.Size(r.GetTotal()), Used: volume.Size(r.GetUsed()), Free: volume.Size(r.GetFree()),
 		Committed: volume.Size(r.GetCommitted()), Available: volume.Size(r.GetAvailable()),
-		Bricks: int(r.GetBricks()), Trash: int(r.GetTrash()),
+		Bricks: int(r.GetBricks()), Trash: int(r.GetTrash()), Blank: r.GetBlank(),
 		GIDs: mapSlice(r.GetGids(), func(g int64) int { return int(g) }),
 	}
 }

@@ -104,13 +104,17 @@ func isQuery(method string) bool {
 	return false
 }
 
-// subject returns what a request is about, a volume or a host, quoted where it is
+// subject returns what a request is about, a volume, a host or a root, quoted where it is
 // no name.
 func subject(req any) (what, name string) {
 	what = "volume"
 	switch r := req.(type) {
 	case interface{ GetHost() string }:
 		if what, name = "host", r.GetHost(); isHost(name) {
+			return what, name
+		}
+	case interface{ GetRoot() string }:
+		if what, name = "root", r.GetRoot(); isLabel(name) {
 			return what, name
 		}
 	case interface{ GetRef() *agentpb.BrickRef }:

@@ -22,6 +22,7 @@ type BrickHost interface {
 	Make(ctx context.Context, r brick.MakeRequest) (brick.Brick, error)
 	Remove(ctx context.Context, r brick.RemoveRequest) error
 	SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (brick.Brick, error)
+	Init(ctx context.Context, root string) error
 	Repair(ctx context.Context, want []brick.Expectation) ([]brick.Repaired, error)
 }
 
@@ -139,6 +140,15 @@ func (l *Local) SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (bri
 		b, err = l.bricks.SetQuota(ctx, ref, q)
 	}
 	return b, l.at("set quota", onVolume(ref.Volume), err)
+}
+
+// InitRoot implements Node.
+func (l *Local) InitRoot(ctx context.Context, root string) error {
+	err := l.check.Root(root)
+	if err == nil {
+		err = l.bricks.Init(ctx, root)
+	}
+	return l.at("make a brick root", "", err)
 }
 
 // InUse reports whether a Gluster volume uses the brick directory at that path

@@ -295,6 +295,7 @@ func TestLocalRefuses(t *testing.T) {
 		"stop":   l.StopVolume(t.Context(), "--x"),
 		"set":    l.SetOptions(t.Context(), "x", nil),
 		"create": l.CreateVolume(t.Context(), gluster.CreateRequest{Name: "x", Bricks: []gluster.Brick{{Host: "n1", Path: "/etc"}}}),
+		"init":   l.InitRoot(t.Context(), "root9"),
 		"probe":  l.ProbePeer(t.Context(), "127.0.0.1"),
 		"remove": l.RemoveBrick(t.Context(), brick.RemoveRequest{}),
 		"quota":  func() error { _, err := l.SetQuota(t.Context(), brick.Ref{}, brick.Quota{}); return err }(),

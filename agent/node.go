@@ -36,6 +36,10 @@ type Node interface {
 	// SetQuota sets the quota of a brick directory and writes it to its mark.
 	// Exhausted where the root has no such room uncommitted.
 	SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (brick.Brick, error)
+	// InitRoot makes a root of the node's configuration a brick root: a file system
+	// with project quotas that is mounted there and empty. One that is a brick root
+	// already is no error; anything else is Precondition and says what was found.
+	InitRoot(ctx context.Context, root string) error
 
 	gluster.Cluster
 }

@@ -46,6 +46,10 @@ func (s service) SetQuota(ctx context.Context, r *agentpb.SetQuotaRequest) (*age
 	return answer(&agentpb.SetQuotaResponse{Brick: brickToPB(b)}, err)
 }
 
+func (s service) InitRoot(ctx context.Context, r *agentpb.InitRootRequest) (*agentpb.InitRootResponse, error) {
+	return answer(&agentpb.InitRootResponse{}, s.node.InitRoot(ctx, r.GetRoot()))
+}
+
 func (s service) CreateVolume(ctx context.Context, r *agentpb.CreateVolumeRequest) (*agentpb.CreateVolumeResponse, error) {
 	return answer(&agentpb.CreateVolumeResponse{}, s.node.CreateVolume(ctx, createFromPB(r)))
 }

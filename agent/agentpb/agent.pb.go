@@ -516,22 +516,24 @@ func (x *DescribeResponse) GetLoad() float64 {
 }
 
 type RootState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Problem       string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
-	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	FileSystem    string                 `protobuf:"bytes,5,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"`
-	Options       []string               `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
-	Quota         bool                   `protobuf:"varint,7,opt,name=quota,proto3" json:"quota,omitempty"`
-	Total         int64                  `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
-	Used          int64                  `protobuf:"varint,9,opt,name=used,proto3" json:"used,omitempty"`
-	Free          int64                  `protobuf:"varint,10,opt,name=free,proto3" json:"free,omitempty"`
-	Committed     int64                  `protobuf:"varint,11,opt,name=committed,proto3" json:"committed,omitempty"`
-	Bricks        int64                  `protobuf:"varint,12,opt,name=bricks,proto3" json:"bricks,omitempty"`
-	Trash         int64                  `protobuf:"varint,13,opt,name=trash,proto3" json:"trash,omitempty"`
-	Gids          []int64                `protobuf:"varint,14,rep,packed,name=gids,proto3" json:"gids,omitempty"`
-	Available     int64                  `protobuf:"varint,15,opt,name=available,proto3" json:"available,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Path       string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Problem    string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	Id         string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	FileSystem string                 `protobuf:"bytes,5,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"`
+	Options    []string               `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
+	Quota      bool                   `protobuf:"varint,7,opt,name=quota,proto3" json:"quota,omitempty"`
+	Total      int64                  `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
+	Used       int64                  `protobuf:"varint,9,opt,name=used,proto3" json:"used,omitempty"`
+	Free       int64                  `protobuf:"varint,10,opt,name=free,proto3" json:"free,omitempty"`
+	Committed  int64                  `protobuf:"varint,11,opt,name=committed,proto3" json:"committed,omitempty"`
+	Bricks     int64                  `protobuf:"varint,12,opt,name=bricks,proto3" json:"bricks,omitempty"`
+	Trash      int64                  `protobuf:"varint,13,opt,name=trash,proto3" json:"trash,omitempty"`
+	Gids       []int64                `protobuf:"varint,14,rep,packed,name=gids,proto3" json:"gids,omitempty"`
+	Available  int64                  `protobuf:"varint,15,opt,name=available,proto3" json:"available,omitempty"`
+	// blank is true where the root has no marker; agents before it do not tell.
+	Blank         bool `protobuf:"varint,16,opt,name=blank,proto3" json:"blank,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -669,6 +671,13 @@ func (x *RootState) GetAvailable() int64 {
 		return x.Available
 	}
 	return 0
+}
+
+func (x *RootState) GetBlank() bool {
+	if x != nil {
+		return x.Blank
+	}
+	return false
 }
 
 type BrickRef struct {
@@ -1413,6 +1422,87 @@ func (x *SetQuotaResponse) GetBrick() *BrickDir {
 	return nil
 }
 
+type InitRootRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// root is a name in the agent's configuration.
+	Root          string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitRootRequest) Reset() {
+	*x = InitRootRequest{}
+	mi := &file_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitRootRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitRootRequest) ProtoMessage() {}
+
+func (x *InitRootRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitRootRequest.ProtoReflect.Descriptor instead.
+func (*InitRootRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *InitRootRequest) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+type InitRootResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitRootResponse) Reset() {
+	*x = InitRootResponse{}
+	mi := &file_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitRootResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitRootResponse) ProtoMessage() {}
+
+func (x *InitRootResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitRootResponse.ProtoReflect.Descriptor instead.
+func (*InitRootResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19}
+}
+
 // VolumeBrick is one brick of a Gluster volume.
 type VolumeBrick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1425,7 +1515,7 @@ type VolumeBrick struct {
 
 func (x *VolumeBrick) Reset() {
 	*x = VolumeBrick{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1527,7 @@ func (x *VolumeBrick) String() string {
 func (*VolumeBrick) ProtoMessage() {}
 
 func (x *VolumeBrick) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1540,7 @@ func (x *VolumeBrick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeBrick.ProtoReflect.Descriptor instead.
 func (*VolumeBrick) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VolumeBrick) GetHost() string {
@@ -1488,7 +1578,7 @@ type CreateVolumeRequest struct {
 
 func (x *CreateVolumeRequest) Reset() {
 	*x = CreateVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1590,7 @@ func (x *CreateVolumeRequest) String() string {
 func (*CreateVolumeRequest) ProtoMessage() {}
 
 func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1603,7 @@ func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateVolumeRequest) GetName() string {
@@ -1566,7 +1656,7 @@ type CreateVolumeResponse struct {
 
 func (x *CreateVolumeResponse) Reset() {
 	*x = CreateVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1668,7 @@ func (x *CreateVolumeResponse) String() string {
 func (*CreateVolumeResponse) ProtoMessage() {}
 
 func (x *CreateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1681,7 @@ func (x *CreateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*CreateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 type StartVolumeRequest struct {
@@ -1603,7 +1693,7 @@ type StartVolumeRequest struct {
 
 func (x *StartVolumeRequest) Reset() {
 	*x = StartVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1705,7 @@ func (x *StartVolumeRequest) String() string {
 func (*StartVolumeRequest) ProtoMessage() {}
 
 func (x *StartVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1718,7 @@ func (x *StartVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartVolumeRequest.ProtoReflect.Descriptor instead.
 func (*StartVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartVolumeRequest) GetName() string {
@@ -1646,7 +1736,7 @@ type StartVolumeResponse struct {
 
 func (x *StartVolumeResponse) Reset() {
 	*x = StartVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1748,7 @@ func (x *StartVolumeResponse) String() string {
 func (*StartVolumeResponse) ProtoMessage() {}
 
 func (x *StartVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1761,7 @@ func (x *StartVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartVolumeResponse.ProtoReflect.Descriptor instead.
 func (*StartVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 type StopVolumeRequest struct {
@@ -1683,7 +1773,7 @@ type StopVolumeRequest struct {
 
 func (x *StopVolumeRequest) Reset() {
 	*x = StopVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1785,7 @@ func (x *StopVolumeRequest) String() string {
 func (*StopVolumeRequest) ProtoMessage() {}
 
 func (x *StopVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1798,7 @@ func (x *StopVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopVolumeRequest.ProtoReflect.Descriptor instead.
 func (*StopVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StopVolumeRequest) GetName() string {
@@ -1726,7 +1816,7 @@ type StopVolumeResponse struct {
 
 func (x *StopVolumeResponse) Reset() {
 	*x = StopVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1828,7 @@ func (x *StopVolumeResponse) String() string {
 func (*StopVolumeResponse) ProtoMessage() {}
 
 func (x *StopVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1841,7 @@ func (x *StopVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopVolumeResponse.ProtoReflect.Descriptor instead.
 func (*StopVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 type DeleteVolumeRequest struct {
@@ -1763,7 +1853,7 @@ type DeleteVolumeRequest struct {
 
 func (x *DeleteVolumeRequest) Reset() {
 	*x = DeleteVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1865,7 @@ func (x *DeleteVolumeRequest) String() string {
 func (*DeleteVolumeRequest) ProtoMessage() {}
 
 func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1878,7 @@ func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteVolumeRequest) GetName() string {
@@ -1806,7 +1896,7 @@ type DeleteVolumeResponse struct {
 
 func (x *DeleteVolumeResponse) Reset() {
 	*x = DeleteVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +1908,7 @@ func (x *DeleteVolumeResponse) String() string {
 func (*DeleteVolumeResponse) ProtoMessage() {}
 
 func (x *DeleteVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +1921,7 @@ func (x *DeleteVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeResponse.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 type Option struct {
@@ -1844,7 +1934,7 @@ type Option struct {
 
 func (x *Option) Reset() {
 	*x = Option{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1946,7 @@ func (x *Option) String() string {
 func (*Option) ProtoMessage() {}
 
 func (x *Option) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +1959,7 @@ func (x *Option) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Option.ProtoReflect.Descriptor instead.
 func (*Option) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Option) GetKey() string {
@@ -1897,7 +1987,7 @@ type SetOptionsRequest struct {
 
 func (x *SetOptionsRequest) Reset() {
 	*x = SetOptionsRequest{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1999,7 @@ func (x *SetOptionsRequest) String() string {
 func (*SetOptionsRequest) ProtoMessage() {}
 
 func (x *SetOptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2012,7 @@ func (x *SetOptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOptionsRequest.ProtoReflect.Descriptor instead.
 func (*SetOptionsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetOptionsRequest) GetName() string {
@@ -1947,7 +2037,7 @@ type SetOptionsResponse struct {
 
 func (x *SetOptionsResponse) Reset() {
 	*x = SetOptionsResponse{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2049,7 @@ func (x *SetOptionsResponse) String() string {
 func (*SetOptionsResponse) ProtoMessage() {}
 
 func (x *SetOptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2062,7 @@ func (x *SetOptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOptionsResponse.ProtoReflect.Descriptor instead.
 func (*SetOptionsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type GlusterVolume struct {
@@ -1993,7 +2083,7 @@ type GlusterVolume struct {
 
 func (x *GlusterVolume) Reset() {
 	*x = GlusterVolume{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2095,7 @@ func (x *GlusterVolume) String() string {
 func (*GlusterVolume) ProtoMessage() {}
 
 func (x *GlusterVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2108,7 @@ func (x *GlusterVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GlusterVolume.ProtoReflect.Descriptor instead.
 func (*GlusterVolume) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GlusterVolume) GetName() string {
@@ -2100,7 +2190,7 @@ type VolumeRequest struct {
 
 func (x *VolumeRequest) Reset() {
 	*x = VolumeRequest{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2202,7 @@ func (x *VolumeRequest) String() string {
 func (*VolumeRequest) ProtoMessage() {}
 
 func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2215,7 @@ func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
 func (*VolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VolumeRequest) GetName() string {
@@ -2144,7 +2234,7 @@ type VolumeResponse struct {
 
 func (x *VolumeResponse) Reset() {
 	*x = VolumeResponse{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2246,7 @@ func (x *VolumeResponse) String() string {
 func (*VolumeResponse) ProtoMessage() {}
 
 func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2259,7 @@ func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeResponse.ProtoReflect.Descriptor instead.
 func (*VolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VolumeResponse) GetVolume() *GlusterVolume {
@@ -2187,7 +2277,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2289,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2302,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type VolumesResponse struct {
@@ -2224,7 +2314,7 @@ type VolumesResponse struct {
 
 func (x *VolumesResponse) Reset() {
 	*x = VolumesResponse{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2326,7 @@ func (x *VolumesResponse) String() string {
 func (*VolumesResponse) ProtoMessage() {}
 
 func (x *VolumesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2339,7 @@ func (x *VolumesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesResponse.ProtoReflect.Descriptor instead.
 func (*VolumesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VolumesResponse) GetVolumes() []*GlusterVolume {
@@ -2268,7 +2358,7 @@ type VolumeStatusRequest struct {
 
 func (x *VolumeStatusRequest) Reset() {
 	*x = VolumeStatusRequest{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2370,7 @@ func (x *VolumeStatusRequest) String() string {
 func (*VolumeStatusRequest) ProtoMessage() {}
 
 func (x *VolumeStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2383,7 @@ func (x *VolumeStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatusRequest.ProtoReflect.Descriptor instead.
 func (*VolumeStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VolumeStatusRequest) GetName() string {
@@ -2318,7 +2408,7 @@ type BrickStatus struct {
 
 func (x *BrickStatus) Reset() {
 	*x = BrickStatus{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2420,7 @@ func (x *BrickStatus) String() string {
 func (*BrickStatus) ProtoMessage() {}
 
 func (x *BrickStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2433,7 @@ func (x *BrickStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickStatus.ProtoReflect.Descriptor instead.
 func (*BrickStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BrickStatus) GetBrick() *VolumeBrick {
@@ -2404,7 +2494,7 @@ type VolumeStatusResponse struct {
 
 func (x *VolumeStatusResponse) Reset() {
 	*x = VolumeStatusResponse{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2506,7 @@ func (x *VolumeStatusResponse) String() string {
 func (*VolumeStatusResponse) ProtoMessage() {}
 
 func (x *VolumeStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2519,7 @@ func (x *VolumeStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatusResponse.ProtoReflect.Descriptor instead.
 func (*VolumeStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VolumeStatusResponse) GetBricks() []*BrickStatus {
@@ -2448,7 +2538,7 @@ type HealInfoRequest struct {
 
 func (x *HealInfoRequest) Reset() {
 	*x = HealInfoRequest{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2550,7 @@ func (x *HealInfoRequest) String() string {
 func (*HealInfoRequest) ProtoMessage() {}
 
 func (x *HealInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2563,7 @@ func (x *HealInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealInfoRequest.ProtoReflect.Descriptor instead.
 func (*HealInfoRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HealInfoRequest) GetName() string {
@@ -2495,7 +2585,7 @@ type BrickHeal struct {
 
 func (x *BrickHeal) Reset() {
 	*x = BrickHeal{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2597,7 @@ func (x *BrickHeal) String() string {
 func (*BrickHeal) ProtoMessage() {}
 
 func (x *BrickHeal) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2610,7 @@ func (x *BrickHeal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickHeal.ProtoReflect.Descriptor instead.
 func (*BrickHeal) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BrickHeal) GetBrick() *VolumeBrick {
@@ -2560,7 +2650,7 @@ type HealInfoResponse struct {
 
 func (x *HealInfoResponse) Reset() {
 	*x = HealInfoResponse{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2662,7 @@ func (x *HealInfoResponse) String() string {
 func (*HealInfoResponse) ProtoMessage() {}
 
 func (x *HealInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2675,7 @@ func (x *HealInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealInfoResponse.ProtoReflect.Descriptor instead.
 func (*HealInfoResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HealInfoResponse) GetBricks() []*BrickHeal {
@@ -2603,7 +2693,7 @@ type PeersRequest struct {
 
 func (x *PeersRequest) Reset() {
 	*x = PeersRequest{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2705,7 @@ func (x *PeersRequest) String() string {
 func (*PeersRequest) ProtoMessage() {}
 
 func (x *PeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2718,7 @@ func (x *PeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
 func (*PeersRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type Peer struct {
@@ -2645,7 +2735,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2747,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2760,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Peer) GetUuid() string {
@@ -2724,7 +2814,7 @@ type PeersResponse struct {
 
 func (x *PeersResponse) Reset() {
 	*x = PeersResponse{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2826,7 @@ func (x *PeersResponse) String() string {
 func (*PeersResponse) ProtoMessage() {}
 
 func (x *PeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2839,7 @@ func (x *PeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersResponse.ProtoReflect.Descriptor instead.
 func (*PeersResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PeersResponse) GetPeers() []*Peer {
@@ -2769,7 +2859,7 @@ type ProbePeerRequest struct {
 
 func (x *ProbePeerRequest) Reset() {
 	*x = ProbePeerRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +2871,7 @@ func (x *ProbePeerRequest) String() string {
 func (*ProbePeerRequest) ProtoMessage() {}
 
 func (x *ProbePeerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +2884,7 @@ func (x *ProbePeerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbePeerRequest.ProtoReflect.Descriptor instead.
 func (*ProbePeerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ProbePeerRequest) GetHost() string {
@@ -2812,7 +2902,7 @@ type ProbePeerResponse struct {
 
 func (x *ProbePeerResponse) Reset() {
 	*x = ProbePeerResponse{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2914,7 @@ func (x *ProbePeerResponse) String() string {
 func (*ProbePeerResponse) ProtoMessage() {}
 
 func (x *ProbePeerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2927,7 @@ func (x *ProbePeerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbePeerResponse.ProtoReflect.Descriptor instead.
 func (*ProbePeerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 var File_agent_proto protoreflect.FileDescriptor
@@ -2877,7 +2967,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x13certificate_expires\x18\x0f \x01(\x03R\x12certificateExpires\x12\x1a\n" +
 	"\bproblems\x18\x10 \x03(\tR\bproblems\x12\x17\n" +
 	"\x04load\x18\x11 \x01(\x01H\x00R\x04load\x88\x01\x01B\a\n" +
-	"\x05_load\"\xea\x02\n" +
+	"\x05_load\"\x80\x03\n" +
 	"\tRootState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -2895,7 +2985,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x06bricks\x18\f \x01(\x03R\x06bricks\x12\x14\n" +
 	"\x05trash\x18\r \x01(\x03R\x05trash\x12\x12\n" +
 	"\x04gids\x18\x0e \x03(\x03R\x04gids\x12\x1c\n" +
-	"\tavailable\x18\x0f \x01(\x03R\tavailable\"6\n" +
+	"\tavailable\x18\x0f \x01(\x03R\tavailable\x12\x14\n" +
+	"\x05blank\x18\x10 \x01(\bR\x05blank\"6\n" +
 	"\bBrickRef\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"5\n" +
@@ -2944,7 +3035,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickRefR\x03ref\x120\n" +
 	"\x05quota\x18\x02 \x01(\v2\x1a.bricklayer.agent.v1.QuotaR\x05quota\"G\n" +
 	"\x10SetQuotaResponse\x123\n" +
-	"\x05brick\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickDirR\x05brick\"O\n" +
+	"\x05brick\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickDirR\x05brick\"%\n" +
+	"\x0fInitRootRequest\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\tR\x04root\"\x12\n" +
+	"\x10InitRootResponse\"O\n" +
 	"\vVolumeBrick\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -3055,13 +3149,14 @@ const file_agent_proto_rawDesc = "" +
 	"RemoveMode\x12\x1b\n" +
 	"\x17REMOVE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REMOVE_MODE_TRASH\x10\x01\x12\x17\n" +
-	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xc7\v\n" +
+	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xa0\f\n" +
 	"\x05Agent\x12W\n" +
 	"\bDescribe\x12$.bricklayer.agent.v1.DescribeRequest\x1a%.bricklayer.agent.v1.DescribeResponse\x12Q\n" +
 	"\x06Bricks\x12\".bricklayer.agent.v1.BricksRequest\x1a#.bricklayer.agent.v1.BricksResponse\x12Z\n" +
 	"\tMakeBrick\x12%.bricklayer.agent.v1.MakeBrickRequest\x1a&.bricklayer.agent.v1.MakeBrickResponse\x12`\n" +
 	"\vRemoveBrick\x12'.bricklayer.agent.v1.RemoveBrickRequest\x1a(.bricklayer.agent.v1.RemoveBrickResponse\x12W\n" +
-	"\bSetQuota\x12$.bricklayer.agent.v1.SetQuotaRequest\x1a%.bricklayer.agent.v1.SetQuotaResponse\x12c\n" +
+	"\bSetQuota\x12$.bricklayer.agent.v1.SetQuotaRequest\x1a%.bricklayer.agent.v1.SetQuotaResponse\x12W\n" +
+	"\bInitRoot\x12$.bricklayer.agent.v1.InitRootRequest\x1a%.bricklayer.agent.v1.InitRootResponse\x12c\n" +
 	"\fCreateVolume\x12(.bricklayer.agent.v1.CreateVolumeRequest\x1a).bricklayer.agent.v1.CreateVolumeResponse\x12`\n" +
 	"\vStartVolume\x12'.bricklayer.agent.v1.StartVolumeRequest\x1a(.bricklayer.agent.v1.StartVolumeResponse\x12]\n" +
 	"\n" +
@@ -3089,7 +3184,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_agent_proto_goTypes = []any{
 	(Kind)(0),                    // 0: bricklayer.agent.v1.Kind
 	(RemoveMode)(0),              // 1: bricklayer.agent.v1.RemoveMode
@@ -3111,35 +3206,37 @@ var file_agent_proto_goTypes = []any{
 	(*RemoveBrickResponse)(nil),  // 17: bricklayer.agent.v1.RemoveBrickResponse
 	(*SetQuotaRequest)(nil),      // 18: bricklayer.agent.v1.SetQuotaRequest
 	(*SetQuotaResponse)(nil),     // 19: bricklayer.agent.v1.SetQuotaResponse
-	(*VolumeBrick)(nil),          // 20: bricklayer.agent.v1.VolumeBrick
-	(*CreateVolumeRequest)(nil),  // 21: bricklayer.agent.v1.CreateVolumeRequest
-	(*CreateVolumeResponse)(nil), // 22: bricklayer.agent.v1.CreateVolumeResponse
-	(*StartVolumeRequest)(nil),   // 23: bricklayer.agent.v1.StartVolumeRequest
-	(*StartVolumeResponse)(nil),  // 24: bricklayer.agent.v1.StartVolumeResponse
-	(*StopVolumeRequest)(nil),    // 25: bricklayer.agent.v1.StopVolumeRequest
-	(*StopVolumeResponse)(nil),   // 26: bricklayer.agent.v1.StopVolumeResponse
-	(*DeleteVolumeRequest)(nil),  // 27: bricklayer.agent.v1.DeleteVolumeRequest
-	(*DeleteVolumeResponse)(nil), // 28: bricklayer.agent.v1.DeleteVolumeResponse
-	(*Option)(nil),               // 29: bricklayer.agent.v1.Option
-	(*SetOptionsRequest)(nil),    // 30: bricklayer.agent.v1.SetOptionsRequest
-	(*SetOptionsResponse)(nil),   // 31: bricklayer.agent.v1.SetOptionsResponse
-	(*GlusterVolume)(nil),        // 32: bricklayer.agent.v1.GlusterVolume
-	(*VolumeRequest)(nil),        // 33: bricklayer.agent.v1.VolumeRequest
-	(*VolumeResponse)(nil),       // 34: bricklayer.agent.v1.VolumeResponse
-	(*VolumesRequest)(nil),       // 35: bricklayer.agent.v1.VolumesRequest
-	(*VolumesResponse)(nil),      // 36: bricklayer.agent.v1.VolumesResponse
-	(*VolumeStatusRequest)(nil),  // 37: bricklayer.agent.v1.VolumeStatusRequest
-	(*BrickStatus)(nil),          // 38: bricklayer.agent.v1.BrickStatus
-	(*VolumeStatusResponse)(nil), // 39: bricklayer.agent.v1.VolumeStatusResponse
-	(*HealInfoRequest)(nil),      // 40: bricklayer.agent.v1.HealInfoRequest
-	(*BrickHeal)(nil),            // 41: bricklayer.agent.v1.BrickHeal
-	(*HealInfoResponse)(nil),     // 42: bricklayer.agent.v1.HealInfoResponse
-	(*PeersRequest)(nil),         // 43: bricklayer.agent.v1.PeersRequest
-	(*Peer)(nil),                 // 44: bricklayer.agent.v1.Peer
-	(*PeersResponse)(nil),        // 45: bricklayer.agent.v1.PeersResponse
-	(*ProbePeerRequest)(nil),     // 46: bricklayer.agent.v1.ProbePeerRequest
-	(*ProbePeerResponse)(nil),    // 47: bricklayer.agent.v1.ProbePeerResponse
-	nil,                          // 48: bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	(*InitRootRequest)(nil),      // 20: bricklayer.agent.v1.InitRootRequest
+	(*InitRootResponse)(nil),     // 21: bricklayer.agent.v1.InitRootResponse
+	(*VolumeBrick)(nil),          // 22: bricklayer.agent.v1.VolumeBrick
+	(*CreateVolumeRequest)(nil),  // 23: bricklayer.agent.v1.CreateVolumeRequest
+	(*CreateVolumeResponse)(nil), // 24: bricklayer.agent.v1.CreateVolumeResponse
+	(*StartVolumeRequest)(nil),   // 25: bricklayer.agent.v1.StartVolumeRequest
+	(*StartVolumeResponse)(nil),  // 26: bricklayer.agent.v1.StartVolumeResponse
+	(*StopVolumeRequest)(nil),    // 27: bricklayer.agent.v1.StopVolumeRequest
+	(*StopVolumeResponse)(nil),   // 28: bricklayer.agent.v1.StopVolumeResponse
+	(*DeleteVolumeRequest)(nil),  // 29: bricklayer.agent.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil), // 30: bricklayer.agent.v1.DeleteVolumeResponse
+	(*Option)(nil),               // 31: bricklayer.agent.v1.Option
+	(*SetOptionsRequest)(nil),    // 32: bricklayer.agent.v1.SetOptionsRequest
+	(*SetOptionsResponse)(nil),   // 33: bricklayer.agent.v1.SetOptionsResponse
+	(*GlusterVolume)(nil),        // 34: bricklayer.agent.v1.GlusterVolume
+	(*VolumeRequest)(nil),        // 35: bricklayer.agent.v1.VolumeRequest
+	(*VolumeResponse)(nil),       // 36: bricklayer.agent.v1.VolumeResponse
+	(*VolumesRequest)(nil),       // 37: bricklayer.agent.v1.VolumesRequest
+	(*VolumesResponse)(nil),      // 38: bricklayer.agent.v1.VolumesResponse
+	(*VolumeStatusRequest)(nil),  // 39: bricklayer.agent.v1.VolumeStatusRequest
+	(*BrickStatus)(nil),          // 40: bricklayer.agent.v1.BrickStatus
+	(*VolumeStatusResponse)(nil), // 41: bricklayer.agent.v1.VolumeStatusResponse
+	(*HealInfoRequest)(nil),      // 42: bricklayer.agent.v1.HealInfoRequest
+	(*BrickHeal)(nil),            // 43: bricklayer.agent.v1.BrickHeal
+	(*HealInfoResponse)(nil),     // 44: bricklayer.agent.v1.HealInfoResponse
+	(*PeersRequest)(nil),         // 45: bricklayer.agent.v1.PeersRequest
+	(*Peer)(nil),                 // 46: bricklayer.agent.v1.Peer
+	(*PeersResponse)(nil),        // 47: bricklayer.agent.v1.PeersResponse
+	(*ProbePeerRequest)(nil),     // 48: bricklayer.agent.v1.ProbePeerRequest
+	(*ProbePeerResponse)(nil),    // 49: bricklayer.agent.v1.ProbePeerResponse
+	nil,                          // 50: bricklayer.agent.v1.GlusterVolume.OptionsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	0,  // 0: bricklayer.agent.v1.Failure.kind:type_name -> bricklayer.agent.v1.Kind
@@ -3159,51 +3256,53 @@ var file_agent_proto_depIdxs = []int32{
 	7,  // 14: bricklayer.agent.v1.SetQuotaRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
 	8,  // 15: bricklayer.agent.v1.SetQuotaRequest.quota:type_name -> bricklayer.agent.v1.Quota
 	11, // 16: bricklayer.agent.v1.SetQuotaResponse.brick:type_name -> bricklayer.agent.v1.BrickDir
-	20, // 17: bricklayer.agent.v1.CreateVolumeRequest.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
-	29, // 18: bricklayer.agent.v1.SetOptionsRequest.options:type_name -> bricklayer.agent.v1.Option
-	20, // 19: bricklayer.agent.v1.GlusterVolume.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
-	48, // 20: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
-	32, // 21: bricklayer.agent.v1.VolumeResponse.volume:type_name -> bricklayer.agent.v1.GlusterVolume
-	32, // 22: bricklayer.agent.v1.VolumesResponse.volumes:type_name -> bricklayer.agent.v1.GlusterVolume
-	20, // 23: bricklayer.agent.v1.BrickStatus.brick:type_name -> bricklayer.agent.v1.VolumeBrick
-	38, // 24: bricklayer.agent.v1.VolumeStatusResponse.bricks:type_name -> bricklayer.agent.v1.BrickStatus
-	20, // 25: bricklayer.agent.v1.BrickHeal.brick:type_name -> bricklayer.agent.v1.VolumeBrick
-	41, // 26: bricklayer.agent.v1.HealInfoResponse.bricks:type_name -> bricklayer.agent.v1.BrickHeal
-	44, // 27: bricklayer.agent.v1.PeersResponse.peers:type_name -> bricklayer.agent.v1.Peer
+	22, // 17: bricklayer.agent.v1.CreateVolumeRequest.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
+	31, // 18: bricklayer.agent.v1.SetOptionsRequest.options:type_name -> bricklayer.agent.v1.Option
+	22, // 19: bricklayer.agent.v1.GlusterVolume.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
+	50, // 20: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	34, // 21: bricklayer.agent.v1.VolumeResponse.volume:type_name -> bricklayer.agent.v1.GlusterVolume
+	34, // 22: bricklayer.agent.v1.VolumesResponse.volumes:type_name -> bricklayer.agent.v1.GlusterVolume
+	22, // 23: bricklayer.agent.v1.BrickStatus.brick:type_name -> bricklayer.agent.v1.VolumeBrick
+	40, // 24: bricklayer.agent.v1.VolumeStatusResponse.bricks:type_name -> bricklayer.agent.v1.BrickStatus
+	22, // 25: bricklayer.agent.v1.BrickHeal.brick:type_name -> bricklayer.agent.v1.VolumeBrick
+	43, // 26: bricklayer.agent.v1.HealInfoResponse.bricks:type_name -> bricklayer.agent.v1.BrickHeal
+	46, // 27: bricklayer.agent.v1.PeersResponse.peers:type_name -> bricklayer.agent.v1.Peer
 	4,  // 28: bricklayer.agent.v1.Agent.Describe:input_type -> bricklayer.agent.v1.DescribeRequest
 	12, // 29: bricklayer.agent.v1.Agent.Bricks:input_type -> bricklayer.agent.v1.BricksRequest
 	14, // 30: bricklayer.agent.v1.Agent.MakeBrick:input_type -> bricklayer.agent.v1.MakeBrickRequest
 	16, // 31: bricklayer.agent.v1.Agent.RemoveBrick:input_type -> bricklayer.agent.v1.RemoveBrickRequest
 	18, // 32: bricklayer.agent.v1.Agent.SetQuota:input_type -> bricklayer.agent.v1.SetQuotaRequest
-	21, // 33: bricklayer.agent.v1.Agent.CreateVolume:input_type -> bricklayer.agent.v1.CreateVolumeRequest
-	23, // 34: bricklayer.agent.v1.Agent.StartVolume:input_type -> bricklayer.agent.v1.StartVolumeRequest
-	25, // 35: bricklayer.agent.v1.Agent.StopVolume:input_type -> bricklayer.agent.v1.StopVolumeRequest
-	27, // 36: bricklayer.agent.v1.Agent.DeleteVolume:input_type -> bricklayer.agent.v1.DeleteVolumeRequest
-	30, // 37: bricklayer.agent.v1.Agent.SetOptions:input_type -> bricklayer.agent.v1.SetOptionsRequest
-	33, // 38: bricklayer.agent.v1.Agent.Volume:input_type -> bricklayer.agent.v1.VolumeRequest
-	35, // 39: bricklayer.agent.v1.Agent.Volumes:input_type -> bricklayer.agent.v1.VolumesRequest
-	37, // 40: bricklayer.agent.v1.Agent.VolumeStatus:input_type -> bricklayer.agent.v1.VolumeStatusRequest
-	40, // 41: bricklayer.agent.v1.Agent.HealInfo:input_type -> bricklayer.agent.v1.HealInfoRequest
-	43, // 42: bricklayer.agent.v1.Agent.Peers:input_type -> bricklayer.agent.v1.PeersRequest
-	46, // 43: bricklayer.agent.v1.Agent.ProbePeer:input_type -> bricklayer.agent.v1.ProbePeerRequest
-	5,  // 44: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
-	13, // 45: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
-	15, // 46: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
-	17, // 47: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
-	19, // 48: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
-	22, // 49: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
-	24, // 50: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
-	26, // 51: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
-	28, // 52: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
-	31, // 53: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
-	34, // 54: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
-	36, // 55: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
-	39, // 56: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
-	42, // 57: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
-	45, // 58: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
-	47, // 59: bricklayer.agent.v1.Agent.ProbePeer:output_type -> bricklayer.agent.v1.ProbePeerResponse
-	44, // [44:60] is the sub-list for method output_type
-	28, // [28:44] is the sub-list for method input_type
+	20, // 33: bricklayer.agent.v1.Agent.InitRoot:input_type -> bricklayer.agent.v1.InitRootRequest
+	23, // 34: bricklayer.agent.v1.Agent.CreateVolume:input_type -> bricklayer.agent.v1.CreateVolumeRequest
+	25, // 35: bricklayer.agent.v1.Agent.StartVolume:input_type -> bricklayer.agent.v1.StartVolumeRequest
+	27, // 36: bricklayer.agent.v1.Agent.StopVolume:input_type -> bricklayer.agent.v1.StopVolumeRequest
+	29, // 37: bricklayer.agent.v1.Agent.DeleteVolume:input_type -> bricklayer.agent.v1.DeleteVolumeRequest
+	32, // 38: bricklayer.agent.v1.Agent.SetOptions:input_type -> bricklayer.agent.v1.SetOptionsRequest
+	35, // 39: bricklayer.agent.v1.Agent.Volume:input_type -> bricklayer.agent.v1.VolumeRequest
+	37, // 40: bricklayer.agent.v1.Agent.Volumes:input_type -> bricklayer.agent.v1.VolumesRequest
+	39, // 41: bricklayer.agent.v1.Agent.VolumeStatus:input_type -> bricklayer.agent.v1.VolumeStatusRequest
+	42, // 42: bricklayer.agent.v1.Agent.HealInfo:input_type -> bricklayer.agent.v1.HealInfoRequest
+	45, // 43: bricklayer.agent.v1.Agent.Peers:input_type -> bricklayer.agent.v1.PeersRequest
+	48, // 44: bricklayer.agent.v1.Agent.ProbePeer:input_type -> bricklayer.agent.v1.ProbePeerRequest
+	5,  // 45: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
+	13, // 46: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
+	15, // 47: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
+	17, // 48: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
+	19, // 49: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
+	21, // 50: bricklayer.agent.v1.Agent.InitRoot:output_type -> bricklayer.agent.v1.InitRootResponse
+	24, // 51: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
+	26, // 52: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
+	28, // 53: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
+	30, // 54: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
+	33, // 55: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
+	36, // 56: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
+	38, // 57: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
+	41, // 58: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
+	44, // 59: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
+	47, // 60: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
+	49, // 61: bricklayer.agent.v1.Agent.ProbePeer:output_type -> bricklayer.agent.v1.ProbePeerResponse
+	45, // [45:62] is the sub-list for method output_type
+	28, // [28:45] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -3221,7 +3320,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	Agent_MakeBrick_FullMethodName    = "/bricklayer.agent.v1.Agent/MakeBrick"
 	Agent_RemoveBrick_FullMethodName  = "/bricklayer.agent.v1.Agent/RemoveBrick"
 	Agent_SetQuota_FullMethodName     = "/bricklayer.agent.v1.Agent/SetQuota"
+	Agent_InitRoot_FullMethodName     = "/bricklayer.agent.v1.Agent/InitRoot"
 	Agent_CreateVolume_FullMethodName = "/bricklayer.agent.v1.Agent/CreateVolume"
 	Agent_StartVolume_FullMethodName  = "/bricklayer.agent.v1.Agent/StartVolume"
 	Agent_StopVolume_FullMethodName   = "/bricklayer.agent.v1.Agent/StopVolume"
@@ -52,6 +53,7 @@ type AgentClient interface {
 	MakeBrick(ctx context.Context, in *MakeBrickRequest, opts ...grpc.CallOption) (*MakeBrickResponse, error)
 	RemoveBrick(ctx context.Context, in *RemoveBrickRequest, opts ...grpc.CallOption) (*RemoveBrickResponse, error)
 	SetQuota(ctx context.Context, in *SetQuotaRequest, opts ...grpc.CallOption) (*SetQuotaResponse, error)
+	InitRoot(ctx context.Context, in *InitRootRequest, opts ...grpc.CallOption) (*InitRootResponse, error)
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*CreateVolumeResponse, error)
 	StartVolume(ctx context.Context, in *StartVolumeRequest, opts ...grpc.CallOption) (*StartVolumeResponse, error)
 	StopVolume(ctx context.Context, in *StopVolumeRequest, opts ...grpc.CallOption) (*StopVolumeResponse, error)
@@ -117,6 +119,16 @@ func (c *agentClient) SetQuota(ctx context.Context, in *SetQuotaRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetQuotaResponse)
 	err := c.cc.Invoke(ctx, Agent_SetQuota_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) InitRoot(ctx context.Context, in *InitRootRequest, opts ...grpc.CallOption) (*InitRootResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InitRootResponse)
+	err := c.cc.Invoke(ctx, Agent_InitRoot_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +254,7 @@ type AgentServer interface {
 	MakeBrick(context.Context, *MakeBrickRequest) (*MakeBrickResponse, error)
 	RemoveBrick(context.Context, *RemoveBrickRequest) (*RemoveBrickResponse, error)
 	SetQuota(context.Context, *SetQuotaRequest) (*SetQuotaResponse, error)
+	InitRoot(context.Context, *InitRootRequest) (*InitRootResponse, error)
 	CreateVolume(context.Context, *CreateVolumeRequest) (*CreateVolumeResponse, error)
 	StartVolume(context.Context, *StartVolumeRequest) (*StartVolumeResponse, error)
 	StopVolume(context.Context, *StopVolumeRequest) (*StopVolumeResponse, error)
@@ -277,6 +290,9 @@ func (UnimplementedAgentServer) RemoveBrick(context.Context, *RemoveBrickRequest
 }
 func (UnimplementedAgentServer) SetQuota(context.Context, *SetQuotaRequest) (*SetQuotaResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetQuota not implemented")
+}
+func (UnimplementedAgentServer) InitRoot(context.Context, *InitRootRequest) (*InitRootResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method InitRoot not implemented")
 }
 func (UnimplementedAgentServer) CreateVolume(context.Context, *CreateVolumeRequest) (*CreateVolumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVolume not implemented")
@@ -418,6 +434,24 @@ func _Agent_SetQuota_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).SetQuota(ctx, req.(*SetQuotaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_InitRoot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InitRootRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).InitRoot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_InitRoot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).InitRoot(ctx, req.(*InitRootRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -646,6 +680,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetQuota",
 			Handler:    _Agent_SetQuota_Handler,
+		},
+		{
+			MethodName: "InitRoot",
+			Handler:    _Agent_InitRoot_Handler,
 		},
 		{
 			MethodName: "CreateVolume",

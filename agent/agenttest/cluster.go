@@ -142,6 +142,9 @@ type root struct {
 	cfg     RootConfig
 	id      string
 	mounted bool
+	// blank is a file system without a marker; found is what is on it.
+	blank bool
+	found []string
 	bricks  map[string]*fakeBrick // by volume: ROOT/volumes/NAME
 	trash   []*fakeBrick
 	archive []*fakeBrick

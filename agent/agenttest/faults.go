@@ -20,6 +20,7 @@ const (
 	MakeBrick    Verb = "MakeBrick"
 	RemoveBrick  Verb = "RemoveBrick"
 	SetQuota     Verb = "SetQuota"
+	InitRoot     Verb = "InitRoot"
 	CreateVolume Verb = "CreateVolume"
 	StartVolume  Verb = "StartVolume"
 	StopVolume   Verb = "StopVolume"
@@ -36,7 +37,7 @@ const (
 // Changes reports whether the verb changes anything.
 func (v Verb) Changes() bool {
 	switch v {
-	case MakeBrick, RemoveBrick, SetQuota, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions, ProbePeer:
+	case MakeBrick, RemoveBrick, SetQuota, InitRoot, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions, ProbePeer:
 		return true
 	case Describe, Bricks, Volume, Volumes, VolumeStatus, HealInfo, Peers:
 		return false
@@ -229,6 +230,15 @@ func (c *Cluster) LeaveTrustedPool(node string) {
 // SetMounted mounts or unmounts a brick root. What is on it stays.
 func (c *Cluster) SetMounted(node, rootName string, mounted bool) {
 	c.change(node, rootName, func(_ *Node, r *root) { r.mounted = mounted })
+}
+
+// ReplaceDisk puts a new file system in the place of a root's, with files of somebody
+// else's on it, if any.
+func (c *Cluster) ReplaceDisk(node, rootName string, found ...string) {
+	c.change(node, rootName, func(_ *Node, r *root) {
+		r.mounted, r.blank, r.found = false, true, found
+		r.bricks, r.trash, r.archive, r.foreign = map[string]*fakeBrick{}, nil, nil, 0
+	})
 }
 
 // Fill writes bytes to a root beside all bricks, as an administrator might.

@@ -196,7 +196,7 @@ func (n *Node) Describe(ctx context.Context) (agent.Description, error) {
 func (n *Node) rootState(r *root) brick.RootState {
 	s := brick.RootState{Name: r.cfg.Name, Path: r.cfg.Path}
 	if !r.mounted {
-		s.Problem = "it carries no marker: is the disk mounted?"
+		s.Problem, s.Blank = "it carries no marker: is the disk mounted?", true
 		return s
 	}
 	s.ID, s.FileSystem, s.Quota = r.id, "xfs", !r.cfg.NoQuota
@@ -414,6 +414,30 @@ func (n *Node) SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (bric
 		}
 		return on.show(b), nil
 	})
+}
+
+// InitRoot implements agent.Node.
+func (n *Node) InitRoot(ctx context.Context, root string) error {
+	_, err := call(ctx, n, InitRoot, "", n.check.Root(root), func() (struct{}, error) {
+		r := n.root(root)
+		var err error
+		switch {
+		case r.mounted:
+			return struct{}{}, nil
+		case !r.blank:
+			err = errors.New("it is not a mount point: it lies on /dev/sda1, mounted at /")
+		case len(r.found) > 0:
+			err = fmt.Errorf("it is not empty: %q", r.found)
+		case r.cfg.NoQuota:
+			return struct{}{}, noQuota(r)
+		default:
+			r.mounted, r.blank = true, false
+			r.id += "-new"
+			return struct{}{}, nil
+		}
+		return struct{}{}, &volume.Error{Kind: volume.Precondition, Op: "make a brick root", On: "brick root " + root, Err: err, Next: "give Bricklayer an empty file system of its own"}
+	})
+	return err
 }
 
 // EmptyTrash empties the trash of all nodes: only then their quotas are free.

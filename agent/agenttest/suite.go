@@ -47,6 +47,7 @@ func TestNode(t *testing.T, makeNodes func(t *testing.T) []Member) {
 		{"BrickLifecycle", (*suite).brickLifecycle},
 		{"BrickOfAnotherMark", (*suite).brickOfAnotherMark},
 		{"BrickAtOnce", (*suite).brickAtOnce},
+		{"InitRoot", (*suite).initRoot},
 		{"BrickTooLarge", (*suite).brickTooLarge},
 		{"BrickQuota", (*suite).brickQuota},
 		{"BadRequests", (*suite).badRequests},

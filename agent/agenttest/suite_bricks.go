@@ -77,6 +77,24 @@ func (s *suite) peers() {
 	}
 }
 
+// initRoot is about roots that are brick roots already: a real node has no other.
+func (s *suite) initRoot() {
+	n := s.nodes[0]
+	before, err := n.Describe(s.Context())
+	s.must("describe", err)
+	s.must("init a root that is one", n.InitRoot(s.Context(), n.Root))
+	after, err := n.Describe(s.Context())
+	s.must("describe", err)
+	for i, r := range after.Roots {
+		if r.Blank || r.ID == "" || r.ID != before.Roots[i].ID {
+			s.Errorf("root %+v, before %+v", r, before.Roots[i])
+		}
+	}
+	for _, bad := range []string{"", "elsewhere", "../" + n.Root, "-x", "/"} {
+		s.wantKind(n, "init root "+bad, n.InitRoot(s.Context(), bad), volume.NotFound)
+	}
+}
+
 func (s *suite) brickLifecycle() {
 	n, r := s.request(s.volumeName(""), mustParse(s, ""), 0)
 	made, err := n.MakeBrick(s.Context(), r)

@@ -89,6 +89,12 @@ type StoragePoolSpec struct {
 	//
 	// +optional
 	ManagePeers bool `json:"managePeers,omitempty"`
+	// InitRoots has the controller make brick roots of those that are empty file
+	// systems: XFS with project quotas, mounted at the root's path, with nothing
+	// in them. Anything else is left as it is.
+	//
+	// +optional
+	InitRoots bool `json:"initRoots,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.

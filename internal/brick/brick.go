@@ -120,6 +120,9 @@ type RootState struct {
 	Path string
 	// Problem says in words why the root cannot be used now; empty where it can.
 	Problem string
+	// Blank is true where there is no marker, and hence none of ours: Init may make it
+	// a root. Whether it may says only Init, which looks at what is there.
+	Blank bool
 	// ID is the root's identity from its marker.
 	ID string
 	// FileSystem is the type, such as "xfs"; Options are its mount options.

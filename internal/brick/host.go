@@ -56,6 +56,8 @@ type Options struct {
 	after func(step string) error
 	// projectsFile is /etc/projects (tests).
 	projectsFile string
+	// anyDirectory has Init take what is no mount point (tests).
+	anyDirectory bool
 }
 
 // Validate says what is wrong with the options, naming the field.
@@ -106,6 +108,8 @@ type Host struct {
 	roots   []*root
 	byName  map[string]*root
 	log     *slog.Logger
+	// initQuotas is openQuotas where tests gave one: Init refuses other file systems than XFS.
+	initQuotas func(o *openRoot) quotas
 }
 
 // New returns the host. Nothing is opened yet: the first call of each root, or
@@ -117,13 +121,14 @@ func New(o Options) (*Host, error) {
 	o.OvercommitPercent = cmp.Or(o.OvercommitPercent, DefaultOvercommitPercent)
 	o.TrashEntriesPerSecond = cmp.Or(o.TrashEntriesPerSecond, DefaultTrashEntriesPerSec)
 	o.projectsFile = cmp.Or(o.projectsFile, "/etc/projects")
+	initQuotas := o.openQuotas
 	if o.openQuotas == nil {
 		o.openQuotas = func(r *openRoot) quotas { return newXFSQuotas(r.self, r.mount) }
 	}
 	if o.after == nil {
 		o.after = func(string) error { return nil }
 	}
-	h := &Host{options: o, byName: map[string]*root{}, log: o.Logger}
+	h := &Host{options: o, byName: map[string]*root{}, log: o.Logger, initQuotas: initQuotas}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -133,6 +138,26 @@ func New(o Options) (*Host, error) {
 		h.byName[c.Name] = r
 	}
 	return h, nil
+}
+
+// Init makes one of the roots a brick root, as the function Init does: an empty file
+// system, XFS with project quotas, mounted at the root's path. One that is a brick
+// root already is left as it is; anything else is Precondition and says what was found.
+func (h *Host) Init(ctx context.Context, name string) error {
+	r, err := h.root(opInit, Ref{Root: name})
+	if err != nil {
+		return err
+	}
+	if _, err := r.use(opInit); err == nil {
+		return nil
+	}
+	r.mu.Lock() // so that nobody opens it meanwhile
+	defer r.mu.Unlock()
+	m, err := Init(ctx, InitOptions{Pool: h.options.Pool, Root: r.config, AnyDirectory: h.options.anyDirectory, openQuotas: h.initQuotas})
+	if err == nil {
+		h.log.InfoContext(ctx, "a file system was made a brick root", "root", name, "path", r.config.Path, "id", m.ID)
+	}
+	return err
 }
 
 // Close lets go of the roots; Run must have returned.
@@ -172,8 +197,12 @@ func (h *Host) root(op string, ref Ref) (*root, error) {
 		names = append(names, r.config.Name)
 	}
 	slices.Sort(names)
+	on := ""
+	if ref.Volume != "" {
+		on = "volume " + ref.Volume
+	}
 	return nil, &volume.Error{
-		Kind: volume.NotFound, Op: op, On: "volume " + ref.Volume,
+		Kind: volume.NotFound, Op: op, On: on,
 		Err:  volume.NewFieldError("root", ref.Root, "one of "+strings.Join(names, ", ")),
 		Next: "name a brick root of the node's configuration",
 	}

@@ -264,3 +264,73 @@ func TestTwoRootsCannotShareAFileSystem(t *testing.T) {
 		t.Errorf("problems: %q", problems)
 	}
 }
+
+// A host makes a root of an empty file system while it runs, and takes it up at once.
+func TestInitWhileRunning(t *testing.T) {
+	d := newDisk(t)
+	o := Options{Pool: testPool, Roots: []RootConfig{{"root1", d.path}}, openQuotas: d.openQuotas, anyDirectory: !d.mounted}
+	h, err := New(o)
+	must(t, err)
+	defer closing(t, h)
+	if s := h.States(t.Context())[0]; !s.Blank || !strings.Contains(s.Problem, MarkerName) {
+		t.Fatalf("before: %+v", s)
+	}
+	wantKind(t, h.Init(t.Context(), "root2"), volume.NotFound)
+	writeFile(t, 1, d.path, "somebody's")
+	err = h.Init(t.Context(), "root1")
+	wantKind(t, err, volume.Precondition)
+	if !strings.Contains(err.Error(), `it is not empty: ["somebody's"]`) || !strings.Contains(err.Error(), d.path) {
+		t.Errorf("%v", err)
+	}
+	must(t, os.Remove(filepath.Join(d.path, "somebody's")))
+	must(t, os.MkdirAll(filepath.Join(d.path, "lost+found"), 0o700))
+	must(t, h.Init(t.Context(), "root1"))
+	first := h.States(t.Context())[0]
+	if first.Blank || first.Problem != "" || first.ID == "" {
+		t.Fatalf("after: %+v", first)
+	}
+	if _, err := h.Make(t.Context(), request("v1", volume.MiB)); err != nil {
+		t.Error(err)
+	}
+	must(t, h.Init(t.Context(), "root1"))
+	if s := h.States(t.Context())[0]; s.ID != first.ID || s.Bricks != 1 {
+		t.Errorf("after the second: %+v, first %+v", s, first)
+	}
+}
+
+// From afar nothing is allowed that an administrator may allow on the host.
+func TestInitFromAfarWantsAMountPointWithQuotas(t *testing.T) {
+	d := fakeDisk(t)
+	h, err := New(Options{Pool: testPool, Roots: []RootConfig{{"root1", d.path}}, openQuotas: d.openQuotas})
+	must(t, err)
+	defer closing(t, h)
+	err = h.Init(t.Context(), "root1")
+	wantKind(t, err, volume.Precondition)
+	if !strings.Contains(err.Error(), "it is not a mount point") {
+		t.Errorf("%v", err)
+	}
+	h, err = New(Options{Pool: testPool, Roots: []RootConfig{{"root1", d.path}}, anyDirectory: true}) // the file system's own quotas
+	must(t, err)
+	defer closing(t, h)
+	err = h.Init(t.Context(), "root1")
+	wantKind(t, err, volume.Precondition)
+	if !strings.Contains(err.Error(), "prjquota") {
+		t.Errorf("%v", err)
+	}
+	if entries, err := os.ReadDir(d.path); err != nil || len(entries) > 0 {
+		t.Errorf("something was written: %v, %v", entries, err)
+	}
+	if s := h.States(t.Context())[0]; !s.Blank {
+		t.Errorf("%+v", s)
+	}
+	other := t.TempDir()
+	_, err = Init(t.Context(), InitOptions{Pool: "pool2", Root: RootConfig{"root1", other}, AnyDirectory: true, NoQuota: true})
+	must(t, err)
+	h, err = New(Options{Pool: testPool, Roots: []RootConfig{{"root1", other}}, openQuotas: d.openQuotas, anyDirectory: true})
+	must(t, err)
+	defer closing(t, h)
+	wantKind(t, h.Init(t.Context(), "root1"), volume.Exists)
+	if s := h.States(t.Context())[0]; s.Blank || s.Problem == "" {
+		t.Errorf("another pool's root: %+v", s)
+	}
+}

@@ -2,6 +2,7 @@ package brick
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -43,7 +44,9 @@ func (r *root) state(ctx context.Context) RootState {
 	defer done()
 	o, err := r.use(opState)
 	if err != nil {
-		return r.problem(err)
+		s := r.problem(err)
+		s.Blank = errors.Is(err, errNoMarker)
+		return s
 	}
 	s, err := o.state()
 	if err != nil {

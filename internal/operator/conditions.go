@@ -49,9 +49,9 @@ func (j *judgement) peers() {
 // peerMissing says of a node that is no peer what is to be done about it, and by whom.
 func (j *judgement) peerMissing(n v1alpha1.StorageNode, status *v1alpha1.NodeStatus) {
 	what := fmt.Sprintf("node %s (%s) is no peer of Gluster's trusted pool", n.Name, n.Address)
-	if i := slices.IndexFunc(j.seen.deeds, func(d deed) bool { return d.refused && d.reason == peerRefused && d.node == n.Name }); i >= 0 {
-		j.fault(peerRefused, "node %s (%s): %s", n.Name, n.Address, j.seen.deeds[i].text)
-		status.Problems = append(status.Problems, j.seen.deeds[i].text)
+	if why := j.seen.refusal(peerRefused, n.Name, ""); why != "" {
+		j.fault(peerRefused, "node %s (%s): %s", n.Name, n.Address, why)
+		status.Problems = append(status.Problems, why)
 		return
 	}
 	switch {

@@ -156,8 +156,12 @@ func (j *judgement) root(n v1alpha1.StorageNode, r v1alpha1.BrickRoot, seen seen
 	if seen.err != nil || seen.Node == "" {
 		return status, false // the node's fault
 	}
-	state := stateOf(seen, r.Name)
+	state, refused := stateOf(seen, r.Name), j.seen.refusal(rootRefused, n.Name, r.Name)
 	switch {
+	case refused != "":
+		status.Problem = refused
+		j.fault(rootRefused, "root %s/%s: %s", n.Name, r.Name, refused)
+		return status, false
 	case state.Name == "":
 		status.Problem = "the agent's configuration has no such root"
 	case state.Problem != "":

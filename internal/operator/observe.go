@@ -36,6 +36,7 @@ type Agent interface {
 	Peers(ctx context.Context) ([]gluster.Peer, error)
 	Volumes(ctx context.Context) ([]gluster.Volume, error)
 	ProbePeer(ctx context.Context, host string) error
+	InitRoot(ctx context.Context, root string) error
 }
 
 // Heketi is what is asked of a heketi.

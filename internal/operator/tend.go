@@ -12,20 +12,24 @@ import (
 	"bricklayer.csi/internal/gluster"
 )
 
-// peersTime is what the probes of one turn may take together.
-const peersTime = 30 * time.Second
+// peersTime is what the probes of one look may take together, rootsTime what the
+// initialisation of roots may.
+const peersTime, rootsTime = 30 * time.Second, 30 * time.Second
 
 // Reasons of events about what was done on storage nodes; those of refusals are
 // also the reasons of Degraded.
 const (
-	peerProbed  = "PeerProbed"
-	peerRefused = "PeerRefused"
+	peerProbed      = "PeerProbed"
+	peerRefused     = "PeerRefused"
+	rootInitialised = "RootInitialised"
+	rootRefused     = "RootRefused"
 )
 
 // deed is one thing that the pool's spec asks for and that was done on a storage
 // node just now, or refused.
 type deed struct {
-	node string
+	// root is empty where it is about the node.
+	node, root string
 	// reason is its event's.
 	reason  string
 	refused bool
@@ -43,6 +47,29 @@ func tend(ctx context.Context, p *v1alpha1.StoragePool, m Members, seen observat
 	var deeds []deed
 	if p.Spec.ManagePeers {
 		deeds = append(deeds, tendPeers(ctx, p, m, seen)...)
+	}
+	if p.Spec.InitRoots {
+		deeds = append(deeds, tendRoots(ctx, p, m, seen)...)
+	}
+	return deeds
+}
+
+// tendRoots has agents make brick roots of those that have no marker. The agent
+// looks at what is there, and refuses all but an empty file system.
+func tendRoots(ctx context.Context, p *v1alpha1.StoragePool, m Members, seen observation) (deeds []deed) {
+	ctx, cancel := context.WithTimeout(ctx, rootsTime)
+	defer cancel()
+	for _, n := range p.Spec.Nodes {
+		for _, r := range n.Roots {
+			if !stateOf(seen.nodes[n.Name], r.Name).Blank {
+				continue
+			}
+			d := deed{node: n.Name, root: r.Name, reason: rootInitialised, text: fmt.Sprintf("root %s/%s was an empty file system and is a brick root now", n.Name, r.Name)}
+			if err := m.Agents[n.Name].InitRoot(ctx, r.Name); err != nil {
+				d.reason, d.refused, d.text = rootRefused, true, short("making it a brick root failed: "+err.Error())
+			}
+			deeds = append(deeds, d)
+		}
 	}
 	return deeds
 }
@@ -123,16 +150,38 @@ func (o *Operator) announce(ctx context.Context, found *v1alpha1.StoragePool, de
 			if d.knownTo(found.Status) {
 				continue
 			}
-			kind, text = corev1.EventTypeWarning, "node "+d.node+": "+d.text
+			kind, text = corev1.EventTypeWarning, d.on()+": "+d.text
 		}
 		o.Events.Event(found, kind, d.reason, text)
 		o.Log.InfoContext(ctx, "a StoragePool's nodes are tended", "pool", found.Name, "reason", d.reason, "message", text)
 	}
 }
 
+// on says what the deed is about.
+func (d deed) on() string {
+	if d.root == "" {
+		return "node " + d.node
+	}
+	return "root " + d.node + "/" + d.root
+}
+
 // knownTo reports whether a status tells of a refusal.
 func (d deed) knownTo(s v1alpha1.StoragePoolStatus) bool {
 	return slices.ContainsFunc(s.Nodes, func(n v1alpha1.NodeStatus) bool {
-		return n.Name == d.node && slices.Contains(n.Problems, d.text)
+		if d.root == "" {
+			return n.Name == d.node && slices.Contains(n.Problems, d.text)
+		}
+		return n.Name == d.node && slices.ContainsFunc(n.Roots, func(r v1alpha1.RootStatus) bool { return r.Name == d.root && r.Problem == d.text })
 	})
+}
+
+// refusal returns why something was not done on a node, or on a root of it; nothing
+// where nothing was refused.
+func (o *observation) refusal(reason, node, root string) string {
+	for _, d := range o.deeds {
+		if d.refused && d.reason == reason && d.node == node && d.root == root {
+			return d.text
+		}
+	}
+	return ""
 }

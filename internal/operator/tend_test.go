@@ -220,3 +220,79 @@ func TestPeersAreProbedOneAtATime(t *testing.T) {
 		t.Errorf("of a pool that goes: %+v", deeds)
 	}
 }
+
+func TestRootsAreInitialised(t *testing.T) {
+	tests := []struct {
+		name   string
+		spoil  func(w *world)
+		ask    bool
+		events []string
+		wrong  string
+		says   string
+	}{
+		{
+			name: "a new disk", ask: true, spoil: func(w *world) { w.cluster.ReplaceDisk("n2", "root1") },
+			events: []string{"Normal RootInitialised root n2/root1 was an empty file system and is a brick root now"},
+		},
+		{
+			name: "all are new", ask: true, spoil: func(w *world) {
+				for _, n := range []string{"n1", "n2", "n3"} {
+					w.cluster.ReplaceDisk(n, "root1")
+				}
+			},
+			events: []string{
+				"Normal RootInitialised root n1/root1 was an empty file system and is a brick root now",
+				"Normal RootInitialised root n2/root1 was an empty file system and is a brick root now",
+				"Normal RootInitialised root n3/root1 was an empty file system and is a brick root now",
+			},
+		},
+		{
+			name: "something lies there", ask: true, spoil: func(w *world) { w.cluster.ReplaceDisk("n2", "root1", "precious.db") },
+			events: []string{`Warning RootRefused root n2/root1: making it a brick root failed: init root: make a brick root on node n2, brick root root1: it is not empty: ["precious.db"] (give Bricklayer an empty file system of its own)`},
+			wrong:  "Degraded/RootRefused", says: `it is not empty: ["precious.db"]`,
+		},
+		{
+			name: "the disk is not mounted", ask: true, spoil: func(w *world) { w.cluster.SetMounted("n2", "root1", false) },
+			events: []string{"Warning RootRefused root n2/root1: making it a brick root failed: init root: make a brick root on node n2, brick root root1: it is not a mount point: it lies on /dev/sda1, mounted at / (give Bricklayer an empty file system of its own)"},
+			wrong:  "Degraded/RootRefused", says: "it is not a mount point",
+		},
+		{
+			name: "not asked for", spoil: func(w *world) { w.cluster.ReplaceDisk("n2", "root1") },
+			wrong: "Degraded/RootUnusable", says: "is the disk mounted?",
+		},
+		{
+			name: "an answer is lost", ask: true, spoil: func(w *world) {
+				w.cluster.ReplaceDisk("n2", "root1")
+				w.cluster.Fail(agenttest.LoseAnswer(agenttest.Call{Verb: agenttest.InitRoot}))
+			},
+			events: []string{"Warning RootRefused root n2/root1: making it a brick root failed: call agent on node n2: connection lost: injected by the test (see whether the agent runs and repeat the call)"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(3)
+				w.pool.Spec.InitRoots = test.ask
+				test.spoil(w)
+				r := start(t, w)
+				pass(5 * time.Minute)
+				var events []string
+				for _, e := range r.told() {
+					if strings.HasPrefix(strings.Fields(e)[1], "Root") {
+						events = append(events, e)
+					}
+				}
+				if fmt.Sprint(events) != fmt.Sprint(test.events) {
+					t.Errorf("events:\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(test.events, "\n"))
+				}
+				status := r.get(t).Status
+				if got := wrong(status); got != test.wrong {
+					t.Errorf("conditions %q, want %q", got, test.wrong)
+				}
+				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
+					t.Errorf("conditions do not say %q: %s", test.says, text)
+				}
+			})
+		})
+	}
+}

@@ -24,6 +24,10 @@ type StoragePoolSpecApplyConfiguration struct {
 	// ManagePeers has the controller probe nodes into Gluster's trusted pool that
 	// are not in it: new ones, without peers and volumes. It never detaches a node.
 	ManagePeers *bool `json:"managePeers,omitempty"`
+	// InitRoots has the controller make brick roots of those that are empty file
+	// systems: XFS with project quotas, mounted at the root's path, with nothing
+	// in them. Anything else is left as it is.
+	InitRoots *bool `json:"initRoots,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.
@@ -82,6 +86,14 @@ func (b *StoragePoolSpecApplyConfiguration) WithBrickMultiplex(value bool) *Stor
 // If called multiple times, the ManagePeers field is set to the value of the last call.
 func (b *StoragePoolSpecApplyConfiguration) WithManagePeers(value bool) *StoragePoolSpecApplyConfiguration {
 	b.ManagePeers = &value
+	return b
+}
+
+// WithInitRoots sets the InitRoots field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the InitRoots field is set to the value of the last call.
+func (b *StoragePoolSpecApplyConfiguration) WithInitRoots(value bool) *StoragePoolSpecApplyConfiguration {
+	b.InitRoots = &value
 	return b
 }
 
