@@ -101,16 +101,16 @@ $(LAB_GO) up --name $(TEST_LAB) --heketi --kubernetes
 endef
 
 .PHONY: test-k8s
-test-k8s: ## Test claims and pods in a lab with Kubernetes, and the lab's cluster itself (root)
+test-k8s: ## Test claims and pods in a lab with Kubernetes (root)
 	@$(kube-lab); \
 	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '^($(KUBE_TESTS))$$' $(KUBE_PACKAGES); \
 	$(if $(SHORT),,$(GO) test -tags 'lab kube' -count 1 -timeout 20m -v -short -run 'TestExternalStorage/plain' ./deploy/e2e;) \
 	$(LAB_GO) down --name $(TEST_LAB); \
-	$(GO) test -tags kube -count 1 -timeout 20m -v $(LAB_FLAGS) -run 'TestKubernetes|TestDownOfHalfACluster' ./lab; \
+	$(if $(SHORT),,$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab;) \
 	$(GO) test -tags kube -count 1 -timeout 20m -v ./api/v1alpha1 ./internal/operator
 
 .PHONY: test-k8s-long
-test-k8s-long: ## The same with a few specs of the External Storage suite, 200 claims, 50 under kills, the benchmarks' Job, and beside the standard sidecars, which are built once
+test-k8s-long: ## The same with the lab's cluster itself, a few specs of the External Storage suite, 200 claims, 50 under kills, the benchmarks' Job, and beside the standard sidecars, which are built once
 	@$(MAKE) test-k8s LAB_FLAGS=
 
 # E2E_FLAGS=-short runs one spec of each kind.
