@@ -93,8 +93,11 @@ func (c cluster) workers(t *testing.T) (first, second string) {
 func TestClaimsOfEveryClass(t *testing.T) {
 	c := newCluster(t)
 	w1, w2 := c.workers(t)
-	for _, class := range []string{"plain", "plain-first", "lvm", "in-tree"} {
+	for _, class := range []string{"plain", "in-tree", "plain-first", "lvm"} {
 		t.Run(class, func(t *testing.T) {
+			if testing.Short() && class != "plain" && class != "in-tree" {
+				t.Skip("it takes minutes; make test-k8s-long runs it")
+			}
 			began := time.Now()
 			t.Cleanup(func() { c.gone(t, []string{"a-" + class, "b-" + class}, []string{class}) })
 			step := func(what string) { t.Logf("%5.1f s: %s", time.Since(began).Seconds(), what) }
