@@ -172,7 +172,7 @@ func TestManyClaimsAtOnce(t *testing.T) {
 	c := newCluster(t)
 	n := 200
 	if testing.Short() {
-		n = 20
+		n = 8
 	} else {
 		// As docs/decisions/0006 has it for pools of hundreds of volumes: the lab's
 		// nodes have no memory for a process a brick.
