@@ -230,7 +230,7 @@ func (c *Controller) confirm(v volume.Volume, req *csipb.ValidateVolumeCapabilit
 	if err != nil {
 		return err
 	}
-	if spec.Parameters.Fingerprint() != v.Fingerprint {
+	if !v.MadeOf(spec.Parameters) {
 		return errors.New("parameters: the volume was made with others")
 	}
 	return nil

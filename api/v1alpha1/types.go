@@ -95,6 +95,15 @@ type StoragePoolSpec struct {
 	//
 	// +optional
 	InitRoots bool `json:"initRoots,omitempty"`
+	// Defaults are parameters of volumes that a StorageClass of this pool may leave
+	// out: those of the class that say what a volume is, such as volumetype or
+	// volumeoptions. What the class says wins. Which keys and values there may be
+	// is for the controller to see.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 40 && size(self[k]) <= 4096)",message="must have keys of at most 40 characters and values of at most 4096"
+	Defaults map[string]string `json:"defaults,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits of a pool.
@@ -21,6 +22,9 @@ const (
 	maxPathLength        = 160
 	maxAgentLength       = 300
 	maxNetworks          = 128
+	maxDefaults          = 16
+	maxDefaultKey        = 40   // characters
+	maxDefaultValue      = 4096 // characters
 )
 
 // port is a TCP port from 1 to 65535.
@@ -87,6 +91,14 @@ func (p *StoragePool) Validate() []FieldFault {
 	for i, network := range p.Spec.ClientNetworks {
 		if !isNetwork(network) {
 			bad(fmt.Sprintf("spec.clientNetworks[%d]", i), network, "an IP address, or an IPv4 network such as 10.0.0.0/8 without host bits")
+		}
+	}
+	if n := len(p.Spec.Defaults); n > maxDefaults {
+		bad("spec.defaults", strconv.Itoa(n)+" parameters", fmt.Sprintf("at most %d", maxDefaults))
+	}
+	for key, value := range p.Spec.Defaults {
+		if utf8.RuneCountInString(key) > maxDefaultKey || utf8.RuneCountInString(value) > maxDefaultValue {
+			bad("spec.defaults."+key, value, fmt.Sprintf("keys of at most %d characters and values of at most %d", maxDefaultKey, maxDefaultValue))
 		}
 	}
 	if h := p.Spec.Heketi; h != nil {

@@ -60,6 +60,14 @@ func TestEachFaultNamesItsField(t *testing.T) {
 		{"network", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "10.90.0.1/24" }, "spec.clientNetworks[0]"},
 		{"IPv6 network", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "fd00::/64" }, "spec.clientNetworks[0]"},
 		{"everyone", func(p *StoragePool) { p.Spec.ClientNetworks[0] = "*" }, "spec.clientNetworks[0]"},
+		{"default's key", func(p *StoragePool) { p.Spec.Defaults = map[string]string{strings.Repeat("k", 41): "v"} }, "spec.defaults." + strings.Repeat("k", 41)},
+		{"default's value", func(p *StoragePool) { p.Spec.Defaults = map[string]string{"volumeoptions": strings.Repeat("v", 4097)} }, "spec.defaults.volumeoptions"},
+		{"many defaults", func(p *StoragePool) {
+			p.Spec.Defaults = map[string]string{}
+			for i := range 17 {
+				p.Spec.Defaults[strings.Repeat("k", i+1)] = "v"
+			}
+		}, "spec.defaults"},
 		{"operations", func(p *StoragePool) { p.Spec.MaxOperations = -1 }, "spec.maxOperations"},
 		{"reserve", func(p *StoragePool) { p.Spec.Guard = &Guard{MemoryReserve: new(resource.MustParse("-1Mi"))} }, "spec.guard.memoryReserve"},
 		{"much reserve", func(p *StoragePool) { p.Spec.Guard = &Guard{MemoryReserve: new(resource.MustParse("2Ti"))} }, "spec.guard.memoryReserve"},

@@ -285,6 +285,13 @@ func (in *StoragePoolSpec) DeepCopyInto(out *StoragePoolSpec) {
 		*out = new(bool)
 		**out = **in
 	}
+	if in.Defaults != nil {
+		in, out := &in.Defaults, &out.Defaults
+		*out = make(map[string]string, len(*in))
+		for key, val := range *in {
+			(*out)[key] = val
+		}
+	}
 	if in.Guard != nil {
 		in, out := &in.Guard, &out.Guard
 		*out = new(Guard)

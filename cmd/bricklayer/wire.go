@@ -195,6 +195,16 @@ func (p *pools) Heketi(url string) (pool string, ok bool) {
 	return "", false
 }
 
+// Defaults returns the parameters that a class of that pool may leave out.
+func (p *pools) Defaults(pool string) map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s, ok := p.served[pool]; ok {
+		return s.resource.Spec.Defaults
+	}
+	return nil
+}
+
 // Backend returns a pool's backend of that name.
 func (p *pools) Backend(pool string, name volume.BackendName) (volume.Backend, error) {
 	p.mu.Lock()

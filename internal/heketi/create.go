@@ -96,7 +96,7 @@ func (b *Backend) request(spec volume.Spec) (api.VolumeCreateRequest, volume.Siz
 		r.Snapshot.Enable, r.Snapshot.Factor = true, float32(p.Heketi.SnapFactor)
 	}
 	r.GlusterVolumeOptions = b.volumeOptions(marks{
-		handle: spec.Handle(), fingerprint: p.Fingerprint(), created: time.Now(),
+		handle: spec.Handle(), fingerprint: p.Fingerprint(), class: p.Class, created: time.Now(),
 	}, p.GlusterOptions())
 	return r, size, nil
 }

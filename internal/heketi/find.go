@@ -117,7 +117,7 @@ func (v *view) describe(h volume.Handle, f found) volume.Volume {
 		state = volume.Partial
 	}
 	out := volume.Volume{
-		Handle: h, State: state, Size: f.size(), Fingerprint: f.marks.fingerprint, Created: f.marks.created,
+		Handle: h, State: state, Size: f.size(), Fingerprint: f.marks.fingerprint, Class: f.marks.class, Created: f.marks.created,
 		Type: typeOf(f.entry.Info.Durability), GID: int(f.entry.Info.Gid),
 	}
 	holds := map[string]bool{}

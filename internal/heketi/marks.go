@@ -19,6 +19,7 @@ const heketiOptions = "user.heketi."
 type marks struct {
 	handle      volume.Handle
 	fingerprint string
+	class       string // empty where it is the same
 	created     time.Time
 }
 
@@ -31,6 +32,9 @@ func (b *Backend) volumeOptions(m marks, class []volume.Option) []string {
 		mark.Handle, m.handle.String(),
 		mark.Fingerprint, m.fingerprint,
 		mark.Created, strconv.FormatInt(m.created.Unix(), 10),
+	}
+	if m.class != "" {
+		pairs = append(pairs, mark.Class, m.class)
 	}
 	if b.allow != "" && !sets(class, "auth.allow") {
 		pairs = append(pairs, "auth.allow", quoted(b.allow))
@@ -82,6 +86,8 @@ func readMarks(options []string) (m marks, ok bool) {
 				m.handle = h
 			case mark.Fingerprint:
 				m.fingerprint = value
+			case mark.Class:
+				m.class = value
 			case mark.Created:
 				if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 					m.created = time.Unix(n, 0).UTC()

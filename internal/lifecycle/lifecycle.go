@@ -29,6 +29,9 @@ type Pools interface {
 	// Heketi returns the name of the pool whose heketi has that address, and
 	// false where no pool names it.
 	Heketi(url string) (pool string, ok bool)
+	// Defaults returns the parameters that a class of that pool may leave out, nil
+	// where there is no such pool or it has none.
+	Defaults(pool string) map[string]string
 	// Backend returns a pool's backend of that name. NotFound where there is no
 	// such pool, Precondition where the pool does not serve that backend.
 	Backend(pool string, name volume.BackendName) (volume.Backend, error)
@@ -69,7 +72,17 @@ func (s *Service) Spec(name string, size volume.SizeRange, parameters map[string
 		}
 		return volume.Spec{}, err
 	}
+	if p, err = s.parse(p.Pool, parameters); err != nil {
+		return volume.Spec{}, err
+	}
 	return volume.NewSpec(name, size, p)
+}
+
+// parse reads the parameters of a class with the defaults of its pool beside them.
+func (s *Service) parse(pool string, parameters map[string]string) (volume.Parameters, error) {
+	p, err := volume.ParseOver(s.pools.Defaults(pool), parameters)
+	p.Pool = pool
+	return p, err
 }
 
 // poolOfHeketi fills in the pool of a class that names a heketi instead.
@@ -192,7 +205,7 @@ func (s *Service) Capacity(ctx context.Context, parameters map[string]string, zo
 		err = s.poolOfHeketi(&p)
 	}
 	if err == nil {
-		p, err = p.Within(zones)
+		_, err = p.Within(zones)
 	}
 	if err != nil {
 		return volume.Capacity{}, err
@@ -210,7 +223,14 @@ func (s *Service) Capacity(ctx context.Context, parameters map[string]string, zo
 		if err != nil {
 			return volume.Capacity{}, err
 		}
-		c, err := backend.Capacity(ctx, name, p)
+		of, err := s.parse(name, parameters)
+		if err == nil {
+			of, err = of.Within(zones)
+		}
+		if err != nil {
+			return volume.Capacity{}, err
+		}
+		c, err := backend.Capacity(ctx, name, of)
 		if err != nil {
 			return volume.Capacity{}, err
 		}

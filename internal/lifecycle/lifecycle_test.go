@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,6 +40,14 @@ func (s *scripted) Delete(ctx context.Context, h volume.Handle) error { return s
 type somePools map[string]volume.Backend
 
 func (somePools) Heketi(string) (string, bool) { return "", false }
+
+// Defaults are those of pool tin alone.
+func (somePools) Defaults(pool string) map[string]string {
+	if pool == "tin" {
+		return map[string]string{"volumetype": "replicate:2", "volumeprofile": "database", "snapfactor": "2"}
+	}
+	return nil
+}
 
 func (p somePools) Names() []string {
 	names := make([]string, 0, len(p))
@@ -94,6 +103,22 @@ func TestSpecFillsInTheOnlyPool(t *testing.T) {
 
 // What failed for certain is undone, also when the caller has gone; what may
 // have happened is left for the next call; what is another's is left alone.
+func TestSpecTakesThePoolsDefaults(t *testing.T) {
+	s := service(somePools{"lab": &scripted{}, "tin": &scripted{}})
+	for want, class := range map[string]map[string]string{
+		"tin replicate:2 database":  {"pool": "tin", "lvm": "false"},
+		"tin none database":         {"pool": "tin", "lvm": "false", "VolumeType": "none"},
+		"tin replicate:2 big-files": {"pool": "tin", "lvm": "false", "volumeprofile": "big-files"},
+		"lab replicate:3 general":   {"pool": "lab", "lvm": "false"},
+	} {
+		sp, err := s.Spec("v", volume.SizeRange{Required: volume.GiB}, class)
+		p := sp.Parameters
+		if got := fmt.Sprintf("%s %s %s", p.Pool, p.Type, p.Profile); err != nil || got != want {
+			t.Errorf("%v: got %s, %v; want %s", class, got, err, want)
+		}
+	}
+}
+
 func TestCreateUndoesOnlyWhatFailedForCertain(t *testing.T) {
 	for _, kind := range volume.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {

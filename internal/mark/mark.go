@@ -22,6 +22,7 @@ const (
 	Size        = volume.MarkPrefix + "size" // bytes
 	Type        = volume.MarkPrefix + "type"
 	Fingerprint = volume.MarkPrefix + "fingerprint"
+	Class       = volume.MarkPrefix + "class" // only where the pool's defaults make the fingerprint another
 	GID         = volume.MarkPrefix + "gid"
 	Quota       = volume.MarkPrefix + "quota"  // enforce or none
 	Layout      = volume.MarkPrefix + "layout" // NODE/ROOT of each brick, in Gluster's order
@@ -37,7 +38,9 @@ type Volume struct {
 	Size        volume.Size
 	Type        volume.Type
 	Fingerprint string
-	GID         int
+	// Class is the fingerprint of the class alone; empty where it is the same.
+	Class string
+	GID   int
 	// Enforce is false where the class says "quota: none".
 	Enforce  bool
 	OnDelete volume.OnDelete
@@ -58,7 +61,7 @@ func (v Volume) Options() []gluster.Option {
 	for i, p := range v.Layout {
 		places[i] = p.Node + "/" + p.Root
 	}
-	return []gluster.Option{
+	options := []gluster.Option{
 		{Key: Handle, Value: v.Handle.String()},
 		SizeOption(v.Size),
 		{Key: Type, Value: v.Type.String()},
@@ -69,6 +72,10 @@ func (v Volume) Options() []gluster.Option {
 		{Key: OnDelete, Value: string(v.OnDelete)},
 		{Key: Created, Value: strconv.FormatInt(v.Created.Unix(), 10)},
 	}
+	if v.Class != "" {
+		options = append(options, gluster.Option{Key: Class, Value: v.Class})
+	}
+	return options
 }
 
 // SizeOption returns the mark of a size (bytes), which an expansion changes.
@@ -106,7 +113,7 @@ func Read(info gluster.Volume) (v Volume, ok bool, err error) {
 	v.GID = int(r.number(GID))
 	r.check(GID, v.GID >= 0 && v.GID <= volume.MaxGID)
 	v.Created = time.Unix(r.number(Created), 0).UTC()
-	v.Fingerprint = info.Options[Fingerprint]
+	v.Fingerprint, v.Class = info.Options[Fingerprint], info.Options[Class]
 	v.Enforce = info.Options[Quota] != "none"
 	v.OnDelete = volume.OnDelete(info.Options[OnDelete])
 	v.Layout, ok = readLayout(info.Options[Layout])

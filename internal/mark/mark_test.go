@@ -24,7 +24,7 @@ func marked(m Volume) gluster.Volume {
 func sample() Volume {
 	return Volume{
 		Handle: volume.Handle{Backend: volume.Plain, Pool: "lab", Name: "pvc-1"}, Size: 3 * volume.GiB,
-		Type: volume.Type{Durability: volume.Replicate, Replicas: 3, Arbiters: 1}, Fingerprint: "0123456789abcdef", GID: 2001,
+		Type: volume.Type{Durability: volume.Replicate, Replicas: 3, Arbiters: 1}, Fingerprint: "0123456789abcdef", Class: "fedcba9876543210", GID: 2001,
 		Enforce: true, OnDelete: volume.ArchiveData, Created: time.Unix(1700000000, 0).UTC(),
 		Layout: []brick.Place{{Node: "n1", Root: "root1"}, {Node: "n2", Root: "root2"}, {Node: "n3", Root: "root1"}},
 	}

@@ -167,7 +167,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 	resource := pool.AsFile(found)
 	var j judgement
 	var members Members
-	if faults := resource.Validate(); len(faults) > 0 {
+	if faults := pool.Validate(&resource); len(faults) > 0 {
 		j = invalid(&resource, found.Status, faults)
 	} else {
 		var served bool
@@ -201,7 +201,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) (again time.Durat
 }
 
 // invalid judges a pool that rules of the API server should have refused.
-func invalid(p *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, faults []v1alpha1.FieldFault) judgement {
+func invalid(p *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, faults []error) judgement {
 	j := judgement{pool: p, before: before, status: before}
 	j.unknown = []string{"every node"}
 	texts := make([]string, 0, len(faults))

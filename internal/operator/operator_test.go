@@ -546,3 +546,18 @@ func TestLook(t *testing.T) {
 		t.Errorf("%s, %+v", got, seen)
 	}
 }
+
+// What the API server cannot judge of a pool's defaults, its status tells.
+func TestBadDefaultsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.pool.Spec.Defaults = map[string]string{"volumetype": "raid5"}
+		r := start(t, w)
+		pass(time.Minute)
+		status := r.get(t).Status
+		ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+		if wrong(status) != "Ready/Invalid" || !strings.Contains(ready.Message, `spec.defaults.volumetype: "raid5" is not allowed`) {
+			t.Errorf("%s: %+v", wrong(status), ready)
+		}
+	})
+}

@@ -69,7 +69,7 @@ func (b *Backend) create(ctx context.Context, t *guard.Turn, spec volume.Spec, s
 		return b.adopt(ctx, spec, &f)
 	}
 	pl := &plan{spec: spec, handle: h, marks: mark.Volume{
-		Handle: h, Size: size, Type: p.Type, Fingerprint: p.Fingerprint(),
+		Handle: h, Size: size, Type: p.Type, Fingerprint: p.Fingerprint(), Class: p.Class,
 		Enforce: p.Quota, OnDelete: p.OnDelete, Created: time.Now().UTC(),
 	}}
 	release, err := b.settle(ctx, pl, &f)

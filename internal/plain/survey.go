@@ -347,7 +347,7 @@ func (f *found) refuseForeign(op string, h volume.Handle, kind volume.Kind) erro
 func (b *Backend) describe(h volume.Handle, info gluster.Volume, m mark.Volume, state volume.State, near string) volume.Volume {
 	v := volume.Volume{
 		Handle: h, State: state,
-		Size: m.Size, Fingerprint: m.Fingerprint, Type: m.Type, GID: m.GID, Created: m.Created,
+		Size: m.Size, Fingerprint: m.Fingerprint, Class: m.Class, Type: m.Type, GID: m.GID, Created: m.Created,
 	}
 	hosts := make([]string, 0, len(info.Bricks))
 	for _, k := range info.Bricks {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"bricklayer.csi/api/v1alpha1"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -48,6 +49,19 @@ func (f *Faults) Error() string {
 		fmt.Fprintf(&b, "\n  and %d more", f.More)
 	}
 	return b.String()
+}
+
+// Validate returns what is wrong with a pool whose defaults are set: with its own
+// fields, and with the parameters of volumes that it gives defaults to.
+func Validate(p *v1alpha1.StoragePool) []error {
+	var faults []error
+	for _, f := range p.Validate() {
+		faults = append(faults, f)
+	}
+	for _, f := range volume.CheckDefaults(p.Spec.Defaults) {
+		faults = append(faults, f)
+	}
+	return faults
 }
 
 // ErrorKind returns Invalid.

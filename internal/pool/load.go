@@ -151,7 +151,7 @@ func parse(file string, text []byte, faults *Faults) []document {
 		// A pool that was copied out of an API server has these; here they mean nothing.
 		doc.pool.Status, doc.pool.DeletionTimestamp, doc.pool.ManagedFields = v1alpha1.StoragePoolStatus{}, nil, nil
 		doc.pool.SetDefaults()
-		for _, fault := range doc.pool.Validate() {
+		for _, fault := range Validate(&doc.pool) {
 			faults.add(at, fault.Error())
 		}
 		docs = append(docs, doc)

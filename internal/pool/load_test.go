@@ -95,6 +95,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two faults":      {strings.NewReplacer("n1", "N1", "/bricks/root1", "bricks").Replace(good("a")), []string{"2 faults", "nodes[0].name", "roots[0].path"}},
 		"faults in both":  {strings.Replace(good("a"), "n1", "N1", 1) + "---\n" + strings.Replace(good("b"), "n1", "N2", 1), []string{"pool.yaml:1", "pool.yaml:10", `"N1"`, `"N2"`}},
 		"twice the name":  {good("a") + "---\n" + good("a"), []string{"pool.yaml:10", "metadata.name", "pool.yaml:1 has it too"}},
+		"default":         {good("a") + "  defaults: {volumetype: raid5, pool: b}\n", []string{"2 faults", "spec.defaults.volumetype", "raid5", `spec.defaults: "pool"`}},
 		"negative number": {good("a") + "  maxOperations: -1\n", []string{"spec.maxOperations", "1 to 64"}},
 		"huge number":     {good("a") + "  maxOperations: 99999999999999999999\n", []string{"maxOperations"}},
 		"many aliases":    {"a: &a [x,x,x,x,x,x,x,x,x]\n" + aliases(), []string{"excessive aliasing"}},

@@ -142,7 +142,7 @@ func AsFile(found *v1alpha1.StoragePool) v1alpha1.StoragePool {
 // faultsOf returns what is wrong with a pool, in one line.
 func faultsOf(p v1alpha1.StoragePool) string {
 	faults := &Faults{}
-	for _, f := range p.Validate() {
+	for _, f := range Validate(&p) {
 		faults.add(p.Name, f.Error())
 	}
 	parts := make([]string, 0, len(faults.List))

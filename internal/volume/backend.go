@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,10 @@ type Volume struct {
 	Size Size
 	// Fingerprint is that of the parameters it was made with; empty where unknown.
 	Fingerprint string
-	Type        Type
+	// Class is that of its class alone, empty where that is the same; see
+	// Parameters.ClassFingerprint.
+	Class string
+	Type  Type
 	// Servers are the hosts that serve the volume's file to clients, best first.
 	Servers []string
 	// GID owns the volume's root.
@@ -68,12 +72,18 @@ type Volume struct {
 	Bricks []string
 }
 
+// MadeOf reports whether the volume was made of these parameters, or of the same
+// class when its pool had other defaults.
+func (v Volume) MadeOf(p Parameters) bool {
+	return v.Fingerprint == p.Fingerprint() || cmp.Or(v.Class, v.Fingerprint) == p.ClassFingerprint()
+}
+
 // Satisfies returns nil where the volume is what spec asks for, and Exists with
 // the difference where it is not.
 func (v Volume) Satisfies(spec Spec) error {
 	var differs string
 	switch {
-	case v.Fingerprint != spec.Parameters.Fingerprint():
+	case !v.MadeOf(spec.Parameters):
 		differs = "its parameters are not those of this request"
 	case !spec.Size.Holds(v.Size):
 		differs = fmt.Sprintf("its size of %d bytes is not within the requested %d to %d", v.Size, spec.Size.Required, spec.Size.Limit)

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -168,5 +169,69 @@ func TestHeketiTakesNoZones(t *testing.T) {
 	}
 	if _, err := p.Within(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestParseOverThePoolsDefaults(t *testing.T) {
+	plain := map[string]string{"lvm": "false"}
+	defaults := map[string]string{"volumetype": "replicate:3:arbiter:1", "QUOTA": "none", "snapfactor": "2", "gidMin": "3000"}
+	p, err := ParseOver(defaults, plain)
+	if err != nil || p.Type.Arbiters != 1 || p.Quota || p.GIDMin != 3000 || p.Heketi.SnapFactor != 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	class, _ := ParseParameters(plain)
+	merged, _ := ParseParameters(map[string]string{"lvm": "false", "volumetype": "replicate:3:arbiter:1", "quota": "none", "gidMin": "3000"})
+	if p.Fingerprint() != merged.Fingerprint() || p.ClassFingerprint() != class.Fingerprint() || class.ClassFingerprint() != class.Fingerprint() {
+		t.Errorf("fingerprint %s of class %s; want %s of %s", p.Fingerprint(), p.ClassFingerprint(), merged.Fingerprint(), class.Fingerprint())
+	}
+	same, err := ParseOver(map[string]string{"volumetype": "replicate:2"}, map[string]string{"lvm": "false", "volumetype": "none"})
+	if err != nil || same.Type.Durability != None || same.Class != "" {
+		t.Errorf("what the class says wins: %+v, %v", same, err)
+	}
+	lvm, err := ParseOver(map[string]string{"snapfactor": "2", "quota": "none", "layout": "shared"}, map[string]string{"resturl": "http://heketi"})
+	if err != nil || !lvm.Quota || lvm.Heketi.SnapFactor != 2 || lvm.Layout != LayoutVolume {
+		t.Errorf("of lvm \"true\": %+v, %v", lvm, err)
+	}
+	for field, c := range map[string][2]map[string]string{
+		"spec.defaults.volumetype":       {{"volumetype": "raid5"}, plain},
+		"spec.defaults.gidMin":           {{"gidMin": "5000"}, {"lvm": "false", "gidMax": "3000"}},
+		"parameters.gidMin":              {{"gidMax": "3000"}, {"lvm": "false", "gidMin": "5000"}},
+		"spec.defaults.volumetype:lvm":   {{"volumetype": "replicate:3:arbiter:1"}, {"lvm": "true"}},
+		"spec.defaults":                  {{"lvm": "true"}, plain},
+		"parameters.volumetype":          {{"volumetype": "raid5"}, {"lvm": "false", "volumetype": "raid6"}},
+		"spec.defaults:volumenameprefix": {{"volumenameprefix": "x"}, plain},
+	} {
+		want, _, _ := strings.Cut(field, ":")
+		_, err := ParseOver(c[0], c[1])
+		if f, ok := errors.AsType[*FieldError](err); !ok || f.Field != want {
+			t.Errorf("%s: got %v", field, err)
+		}
+	}
+}
+
+func TestCheckDefaults(t *testing.T) {
+	if faults := CheckDefaults(nil); len(faults) > 0 {
+		t.Error(faults)
+	}
+	all := map[string]string{
+		"layout": "volume", "volumetype": "disperse:4:2", "volumeprofile": "database", "volumeoptions": "nfs.disable on", "gidMin": "3000", "gidMax": "4000",
+		"quota": "enforce", "ondelete": "retain", "snapfactor": "1.5",
+	}
+	if faults := CheckDefaults(all); len(faults) > 0 || len(all) != len(poolKeys) {
+		t.Error(faults)
+	}
+	for name, bad := range map[string]map[string]string{
+		"spec.defaults.volumetype": {"volumetype": "raid5", "gidMin": "3000"},
+		"spec.defaults.VolumeType": {"VolumeType": "raid5"},
+		"spec.defaults.gidMin":     {"gidMin": "5000", "gidMax": "3000"},
+		"spec.defaults.quota":      {"quota": "none", "Quota": "none"},
+		"spec.defaults":            {"resturl": "http://heketi"},
+	} {
+		if faults := CheckDefaults(bad); len(faults) != 1 || faults[0].Field != name {
+			t.Errorf("%s: %v", name, faults)
+		}
+	}
+	if faults := CheckDefaults(map[string]string{"pool": "a", "volumetyp": "none", "quota": "all"}); len(faults) != 3 {
+		t.Errorf("%v", faults)
 	}
 }

@@ -17,6 +17,8 @@ type OnePool struct {
 	Backing volume.Backend
 	// HeketiURL is the address that the pool gives its heketi, if it has one.
 	HeketiURL string
+	// Parameters are those that a class may leave out.
+	Parameters map[string]string
 }
 
 // Service returns the use cases over that pool, silent.
@@ -31,6 +33,9 @@ func (p OnePool) Names() []string { return []string{p.Pool} }
 func (p OnePool) Heketi(url string) (string, bool) {
 	return p.Pool, p.HeketiURL != "" && p.HeketiURL == url
 }
+
+// Defaults returns the parameters that a class may leave out.
+func (p OnePool) Defaults(string) map[string]string { return p.Parameters }
 
 // Backend returns the backend, as the controller's wiring does.
 func (p OnePool) Backend(pool string, name volume.BackendName) (volume.Backend, error) {

@@ -54,6 +54,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"CreateTwiceGivesOneVolume", (*suite).createTwice},
 		{"EveryTypeShowsItsSize", (*suite).everyType},
 		{"OtherSpecConflicts", (*suite).otherSpec},
+		{"DefaultsOfThePoolChange", (*suite).defaultsChange},
 		{"MissingVolume", (*suite).missing},
 		{"ExpandGrowsAndNeverShrinks", (*suite).expand},
 		{"UndoLeavesReadyVolumesAlone", (*suite).undo},
@@ -119,6 +120,39 @@ func Spec(t testing.TB, name string, size volume.Size, parameters ...string) vol
 		t.Fatal(err)
 	}
 	return spec
+}
+
+// defaultsChange is a request that is repeated after the defaults of the pool changed:
+// the volume that is there is the answer, as it was made.
+func (s *suite) defaultsChange() {
+	class := map[string]string{"pool": s.Pool, "lvm": strconv.FormatBool(s.LVM), "volumetype": s.Types[0]}
+	first := s.spec("defaults", s.Unit)
+	with := func(defaults, class map[string]string) volume.Spec {
+		p, err := volume.ParseOver(defaults, class)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		again := first
+		again.Parameters = p
+		return again
+	}
+	made := s.create(with(map[string]string{"volumeoptions": "performance.quick-read off"}, class))
+	for what, spec := range map[string]volume.Spec{
+		"other defaults": with(map[string]string{"volumeoptions": "performance.read-ahead off", "gidMin": "5000"}, class),
+		"no defaults":    first,
+		"in the class": with(nil, map[string]string{
+			"pool": s.Pool, "lvm": strconv.FormatBool(s.LVM), "volumetype": s.Types[0], "volumeoptions": "performance.quick-read off",
+		}),
+	} {
+		again, err := s.Backend.Create(s.context(), spec)
+		if err != nil || again.Fingerprint != made.Fingerprint || again.Size != made.Size || again.GID != made.GID {
+			s.t.Errorf("%s: %+v, %v; want %+v", what, again, err, made)
+		}
+	}
+	other := map[string]string{"pool": s.Pool, "lvm": strconv.FormatBool(s.LVM), "volumetype": s.Types[0], "gidMin": "3000"}
+	_, err := s.Backend.Create(s.context(), with(map[string]string{"volumeoptions": "performance.quick-read off"}, other))
+	s.wantKind("create with another class", err, volume.Exists)
+	s.delete(made.Handle)
 }
 
 // create creates a volume that must succeed.

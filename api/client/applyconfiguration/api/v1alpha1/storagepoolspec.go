@@ -28,6 +28,11 @@ type StoragePoolSpecApplyConfiguration struct {
 	// systems: XFS with project quotas, mounted at the root's path, with nothing
 	// in them. Anything else is left as it is.
 	InitRoots *bool `json:"initRoots,omitempty"`
+	// Defaults are parameters of volumes that a StorageClass of this pool may leave
+	// out: those of the class that say what a volume is, such as volumetype or
+	// volumeoptions. What the class says wins. Which keys and values there may be
+	// is for the controller to see.
+	Defaults map[string]string `json:"defaults,omitempty"`
 	// MaxOperations is how many operations may change the Gluster cluster at
 	// the same time; further ones wait, and are told so. It is fewer while they
 	// fail or take much longer than they did. 4 where absent or 0.
@@ -94,6 +99,20 @@ func (b *StoragePoolSpecApplyConfiguration) WithManagePeers(value bool) *Storage
 // If called multiple times, the InitRoots field is set to the value of the last call.
 func (b *StoragePoolSpecApplyConfiguration) WithInitRoots(value bool) *StoragePoolSpecApplyConfiguration {
 	b.InitRoots = &value
+	return b
+}
+
+// WithDefaults puts the entries into the Defaults field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Defaults field,
+// overwriting an existing map entries in Defaults field with the same key.
+func (b *StoragePoolSpecApplyConfiguration) WithDefaults(entries map[string]string) *StoragePoolSpecApplyConfiguration {
+	if b.Defaults == nil && len(entries) > 0 {
+		b.Defaults = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.Defaults[k] = v
+	}
 	return b
 }
 
