@@ -85,6 +85,9 @@ func wantNothingOfBench(t *testing.T) {
 
 // TestBenchOnRealNodes compares a plain volume with one made by hand.
 func TestBenchOnRealNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute and more; make test-lab-long runs it")
+	}
 	labtest.CheckEmpty(t)
 	r, _, errs, code := benchIO(t, func(string, func()) {}, "-t", "plain=class:"+plainClass(t), "--baseline", "hand",
 		"--rounds", "1", "--duration", "300ms", "-j", "4k-randread")

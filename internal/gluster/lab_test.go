@@ -133,6 +133,9 @@ func (s *suite) inGuest(t *testing.T, args ...string) string {
 }
 
 func TestPeerDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes nodes down and up again; make test-lab-long runs it")
+	}
 	s, l := onLab(t, 0), lab.Current()
 	ctx := t.Context()
 	s.create(t, s.replica("gl-down"))
@@ -224,6 +227,9 @@ func TestGlusterdDownAndHanging(t *testing.T) {
 }
 
 func TestBricksDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes nodes down and up again; make test-lab-long runs it")
+	}
 	s := onLab(t, 0)
 	ctx := t.Context()
 	s.create(t, s.replica("gl-dead"))

@@ -50,7 +50,7 @@ func newBackend(t testing.TB, gluster bool) *heketi.Backend {
 
 // shortCases are the cases of the suite that -short leaves to run on real nodes. A
 // volume costs a minute and more here; the real heketi without nodes passes all of
-// them in seconds, and TestVolumeOfHeketi has a volume's whole life.
+// them in seconds, and the tests in Kubernetes have a volume's whole life.
 var shortCases = []string{"ManyCallersOneVolume"}
 
 func TestBackendSuiteInTheLab(t *testing.T) {
@@ -101,6 +101,9 @@ func mustDelete(t testing.TB, b *heketi.Backend, h volume.Handle) {
 // expanded while mounted, and comes back with its data after its nodes were
 // restarted; so does a volume on plain directories that is mounted beside it.
 func TestVolumeOfHeketi(t *testing.T) {
+	if testing.Short() {
+		t.Skip("heketi takes minutes for it; make test-lab-long runs it")
+	}
 	b, l := newBackend(t, true), lab.Current()
 	spec := testSpec(t, "whole", "volumeprofile", "database", "volumeoptions", "performance.read-ahead off", "gidMin", "4000", "gidMax", "4010")
 	v := mustCreate(t, b, spec)

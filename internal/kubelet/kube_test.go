@@ -244,6 +244,9 @@ func (s *site) failed(name string) bool {
 // TestUnderKubelet has a real kubelet find the driver, mount for pods, lose and find
 // it again, and a FUSE process die under running pods.
 func TestUnderKubelet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the chart has pods of all kinds under kubelet; make test-k8s-long runs it")
+	}
 	s := newSite(t)
 	var servers []string
 	for _, n := range s.Nodes() {

@@ -47,6 +47,9 @@ func TestBackendSuiteInTheLab(t *testing.T) {
 
 // df on a client shows, to the byte, the size that the volume says it has.
 func TestDfShowsTheSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes a volume of each type; make test-lab-long runs it")
+	}
 	b := labtest.Backend(t)
 	for i, typ := range []string{"replicate:3", "replicate:2", "replicate:3:arbiter:1", "disperse:2:1", "none"} {
 		t.Run(typ, func(t *testing.T) {
