@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bricklayer.csi/internal/brick"
@@ -272,11 +273,14 @@ func (c *Cluster) KillBrick(node string, ref brick.Ref) {
 	c.onBrick(node, ref, func(b *fakeBrick) { b.dead = true })
 }
 
-// LoseBricks takes away every brick directory of a volume that Gluster still has:
-// as where a node comes back with the record of a volume that was deleted
-// meanwhile, and its peers take it over.
-func (c *Cluster) LoseBricks(name string) {
+// LoseBricks takes away the brick directories of a volume that Gluster still has, on
+// the nodes named, or on all where none is: as where a node comes back with the
+// record of a volume that was deleted meanwhile, and its peers take it over.
+func (c *Cluster) LoseBricks(name string, nodes ...string) {
 	for _, n := range c.nodes {
+		if len(nodes) > 0 && !slices.Contains(nodes, n.cfg.Name) {
+			continue
+		}
 		for _, r := range n.roots {
 			c.change(n.cfg.Name, r.cfg.Name, func(_ *Node, r *root) { delete(r.bricks, name) })
 		}

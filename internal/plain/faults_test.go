@@ -150,6 +150,36 @@ func TestUnmarkedVolumeWhileANodeIsAway(t *testing.T) {
 	wantOne(t, c, spec, volume.GiB)
 }
 
+// A deletion that comes while glusterd is still making the volume has removed some of
+// its bricks. What is left is ours all the same: it is deleted, or made anew.
+func TestUnmarkedVolumeThatLostBricks(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, c *agenttest.Cluster, spec volume.Spec){
+		"delete": func(t *testing.T, c *agenttest.Cluster, spec volume.Spec) {
+			t.Helper()
+			if err := newService(t, c).Delete(testContext(t), spec.Handle()); err != nil {
+				t.Error(err)
+			}
+			c.CheckEmpty(t)
+		},
+		"create": func(t *testing.T, c *agenttest.Cluster, spec volume.Spec) {
+			t.Helper()
+			if _, err := newService(t, c).Create(testContext(t), spec); !volume.Is(err, volume.Busy) {
+				t.Errorf("got %v, want Busy: what is left cannot be started", err)
+			}
+			mustCreate(t, newBackend(t, c), spec)
+			wantOne(t, c, spec, volume.GiB)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := agenttest.New(agenttest.Default(3))
+			spec := testSpec(t, "pvc-1", volume.GiB)
+			leaveUnmarked(t, c, spec)
+			c.LoseBricks("pvc-1", "n3")
+			end(t, c, spec)
+		})
+	}
+}
+
 // A node that lost its power in the middle of a creation has lost what glusterd
 // wrote to its brick: what there is cannot be started, and is made anew.
 func TestCreateWhereABrickLostItsMark(t *testing.T) {

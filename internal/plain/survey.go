@@ -239,7 +239,7 @@ func (b *Backend) look(ctx context.Context, h volume.Handle, f *found) error {
 		f.foreign = "it was retained when its claim was deleted"
 	case f.marked && f.marks.Handle != h:
 		f.foreign = "it is marked as " + f.marks.Handle.String()
-	case !f.marked && !f.madeFromOurs():
+	case !f.marked && !b.madeFromOurs(f):
 		if len(f.silent) > 0 {
 			// Ours until it is marked are its bricks, and one may be on a silent node.
 			return f.silence("see whose volume it is", "volume "+h.String())
@@ -273,16 +273,29 @@ func (b *Backend) secondOpinion(ctx context.Context, f *found) error {
 	return nil
 }
 
-// madeFromOurs reports whether every brick of an unmarked volume is one of our
-// brick directories for this handle: then a Create of ours ended between
-// making the volume and marking it.
-func (f *found) madeFromOurs() bool {
+// madeFromOurs reports whether an unmarked volume is one that a Create of ours ended
+// in between making it and marking it: one of its bricks at least is our directory
+// for this handle, and the others lie where that says. They may be gone: a deletion
+// that came while glusterd was still making the volume has removed those that no
+// node's glusterd knew a use of yet.
+func (b *Backend) madeFromOurs(f *found) bool {
+	var layout []string
 	for _, k := range f.info.Bricks {
-		if f.brickOf(k) == nil {
+		if there := f.brickOf(k); there != nil {
+			for _, at := range there.Mark.Layout {
+				if n, known := b.nodes[at.Node]; known {
+					layout = append(layout, n.Address)
+				}
+			}
+		}
+	}
+	for _, k := range f.info.Bricks {
+		planned := slices.Contains(layout, k.Host) && strings.HasSuffix(k.Path, agent.BrickPath("", f.info.Name))
+		if !planned && f.brickOf(k) == nil {
 			return false
 		}
 	}
-	return len(f.info.Bricks) > 0
+	return len(layout) > 0
 }
 
 // brickOf returns the directory that is that brick, or nil where none was found.
