@@ -54,11 +54,11 @@ func persistentVolume(name, handle, driver, claim string) *corev1.PersistentVolu
 	return pv
 }
 
-// squeezed returns what was written with one blank between the cells of a table.
+// squeezed returns what was written with one bar between the words of a line.
 func squeezed(out string) string {
 	var b strings.Builder
 	for line := range strings.Lines(out) {
-		b.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+		b.WriteString(strings.Join(strings.Fields(line), "|") + "\n")
 	}
 	return b.String()
 }
@@ -66,11 +66,11 @@ func squeezed(out string) string {
 func TestKubectlPools(t *testing.T) {
 	fresh := &v1alpha1.StoragePool{ObjectMeta: metav1.ObjectMeta{Name: "fresh", CreationTimestamp: metav1.NewTime(time.Now().Add(-3 * time.Hour))}}
 	c := newPlugin(t, []runtime.Object{statusPool("fast", metav1.ConditionTrue, metav1.ConditionTrue, "a"), statusPool("slow", metav1.ConditionTrue, metav1.ConditionFalse), fresh})
-	want := `POOL READY DEGRADED NODES RAW COMMITTED FREE PLAIN LVM AGE
-fast True True 1/2 60Gi 3Gi 57Gi 1 0 3h
-fresh Unknown Unknown 0/0 - - - 0 0 3h
-slow True False 1/2 60Gi 3Gi 57Gi 0 0 3h
-pool fast: node n2 does not answer
+	want := `POOL|READY|DEGRADED|NODES|RAW|COMMITTED|FREE|PLAIN|LVM|AGE
+fast|True|True|1/2|60Gi|3Gi|57Gi|1|0|3h
+fresh|Unknown|Unknown|0/0|-|-|-|0|0|3h
+slow|True|False|1/2|60Gi|3Gi|57Gi|0|0|3h
+pool|fast:|node|n2|does|not|answer
 `
 	if got := squeezed(c.must(t, "pools")); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -121,15 +121,15 @@ func TestKubectlVolumes(t *testing.T) {
 		persistentVolume("pv-other", "vol-1", "ebs.csi.aws.com", "y"),
 		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-local"}},
 	)
-	want := `POOL KIND CLAIM SIZE PHASE PERSISTENTVOLUME COUNTED
-- - shop/x 5Gi Bound pv-x unknown
-fast lvm - 5Gi Bound pv-l no
-fast plain shop/cache 5Gi Bound pv-b no
-fast plain shop/db 5Gi Bound pv-a yes
-many plain shop/m1 5Gi Bound pv-m1 yes
-many plain shop/m4 5Gi Bound pv-m4 yes
-many plain shop/m5 5Gi Bound pv-m5 unknown
-old plain shop/o 5Gi Bound pv-o unknown
+	want := `POOL|KIND|CLAIM|SIZE|PHASE|PERSISTENTVOLUME|COUNTED
+-|-|shop/x|5Gi|Bound|pv-x|unknown
+fast|lvm|-|5Gi|Bound|pv-l|no
+fast|plain|shop/cache|5Gi|Bound|pv-b|no
+fast|plain|shop/db|5Gi|Bound|pv-a|yes
+many|plain|shop/m1|5Gi|Bound|pv-m1|yes
+many|plain|shop/m4|5Gi|Bound|pv-m4|yes
+many|plain|shop/m5|5Gi|Bound|pv-m5|unknown
+old|plain|shop/o|5Gi|Bound|pv-o|unknown
 `
 	if got := squeezed(c.must(t, "volumes")); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -138,7 +138,7 @@ old plain shop/o 5Gi Bound pv-o unknown
 	if err := json.Unmarshal([]byte(c.must(t, "volumes", "--pool", "fast", "-o", "json")), &views); err != nil || len(views) != 3 || views[2].Handle != "bl1.plain.fast.a" {
 		t.Errorf("%v: %+v", err, views)
 	}
-	if got := squeezed(c.must(t, "volumes", "--driver-name", "ebs.csi.aws.com")); !strings.Contains(got, "pv-other unknown") {
+	if got := squeezed(c.must(t, "volumes", "--driver-name", "ebs.csi.aws.com")); !strings.Contains(got, "pv-other|unknown") {
 		t.Errorf("another driver: %s", got)
 	}
 	// Without StoragePools as objects the volumes are listed all the same.
