@@ -45,8 +45,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/bricklayer, static
+build: ## Build bin/bricklayer, static, and kubectl's plug-in beside it, which is the same
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bricklayer ./cmd/bricklayer
+	ln -sf bricklayer bin/kubectl-bricklayer
 
 # Lint and verify are not part of it: building the linter takes longer than
 # the unit tests, and a finding about form must not hide one about behaviour.

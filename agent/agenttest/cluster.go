@@ -143,8 +143,8 @@ type root struct {
 	id      string
 	mounted bool
 	// blank is a file system without a marker; found is what is on it.
-	blank bool
-	found []string
+	blank   bool
+	found   []string
 	bricks  map[string]*fakeBrick // by volume: ROOT/volumes/NAME
 	trash   []*fakeBrick
 	archive []*fakeBrick

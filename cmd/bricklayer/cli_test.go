@@ -55,6 +55,8 @@ func (fakeAgents) CertificateExpires() (time.Time, error) {
 
 // command runs command lines against a fake cluster and a pool file.
 type command struct {
+	// program is the name by which it is called; empty is bricklayer.
+	program string
 	cluster *agenttest.Cluster
 	env     map[string]string
 	in      string
@@ -90,7 +92,8 @@ func (c *command) run(args ...string) (out, errs string, code int) {
 	env := environment{
 		in: strings.NewReader(c.in), out: &stdout, err: &stderr,
 		getenv:     func(name string) string { return c.env[name] },
-		kubernetes: c.kubernetes,
+		program:    c.program,
+		kubernetes: c.kubernetes, storagePools: c.storagePools,
 		dial: func(_ *poolsOptions, pool string) (agents, error) {
 			if pool != "lab" {
 				return nil, errors.New("no certificate for pool " + pool)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"k8s.io/client-go/kubernetes"
@@ -25,6 +26,8 @@ var version = "unknown"
 // environment is what a verb may use of the process it runs in. Tests hand in
 // their own.
 type environment struct {
+	// program is the name by which the process was called, without its directory.
+	program  string
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
@@ -39,7 +42,7 @@ type environment struct {
 }
 
 func main() {
-	env := environment{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, dial: (*poolsOptions).dial}
+	env := environment{program: filepath.Base(os.Args[0]), in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, dial: (*poolsOptions).dial}
 	os.Exit(run(context.Background(), env, os.Args[1:]))
 }
 
@@ -51,6 +54,10 @@ func run(ctx context.Context, env environment, args []string) int {
 	defer context.AfterFunc(ctx, stop)()
 
 	root := newRoot(env)
+	if env.program == kubectlPlugin {
+		root = newKubectl(env)
+	}
+	settle(root, env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return report(ctx, env.err, cmd, err)

@@ -25,6 +25,12 @@ func TestReferenceOfCommands(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(generated + "\n# Commands\n\n" + exitHelpMarkdown() + "\n")
 	describe(&b, newRoot(environment{getenv: func(string) string { return "" }}))
+	plugin := newKubectl(environment{getenv: func(string) string { return "" }})
+	for _, cmd := range plugin.Commands() { // without those that it shares
+		if !strings.Contains(b.String(), "\n## bricklayer "+cmd.Name()+"\n") {
+			describe(&b, cmd)
+		}
+	}
 	golden(t, filepath.Join("..", "..", "docs", "reference", "cli.md"), b.String())
 }
 

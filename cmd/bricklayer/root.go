@@ -9,11 +9,6 @@ import (
 func newRoot(env environment) *cobra.Command {
 	root := group("bricklayer", "Volumes from GlusterFS for Kubernetes and other CSI orchestrators")
 	root.Long = "Bricklayer gives Kubernetes, and any CSI orchestrator, volumes from GlusterFS.\n\n" + exitHelp
-	root.SetIn(env.in)
-	root.SetOut(env.out)
-	root.SetErr(env.err)
-	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.AddCommand(
 		newController(env),
 		newNode(env),
@@ -29,6 +24,16 @@ func newRoot(env environment) *cobra.Command {
 		newVersion(),
 	)
 	return root
+}
+
+// settle has a root command use the process as the environment has it, and leave
+// errors to report.
+func settle(root *cobra.Command, env environment) {
+	root.SetIn(env.in)
+	root.SetOut(env.out)
+	root.SetErr(env.err)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 }
 
 // group returns a command that only holds others.
