@@ -41,7 +41,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	}
 	log = log.With("node", o.Config.Node, "pool", o.Config.Pool)
 	if o.Telemetry == nil {
-		o.Telemetry = telemetry.New("agent", o.Version)
+		o.Telemetry = telemetry.New(o.Version)
 	}
 	k := newKeeper(o.Config.TLS)
 	local, host, err := assemble(o, k, log)

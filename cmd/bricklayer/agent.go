@@ -64,8 +64,14 @@ func (o *agentOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
+	log := o.log.logger(env.err)
+	stop, err := env.sendTraces(ctx, "agent", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return agent.Run(ctx, agent.RunOptions{
-		Config: config, Version: version, Log: o.log.logger(env.err), Cluster: cluster,
-		Telemetry: telemetry.New("agent", version), MetricsAddress: o.metrics,
+		Config: config, Version: version, Log: log, Cluster: cluster,
+		Telemetry: telemetry.New(version), MetricsAddress: o.metrics,
 	})
 }

@@ -114,6 +114,11 @@ func (o *controllerOptions) run(ctx context.Context, env environment) error {
 	defer pools.close()
 	defer source.Subscribe(pools.set)()
 
+	stop, err := env.sendTraces(ctx, "controller", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	metrics := newControllerMetrics()
 	metrics.Registry.MustRegister(guardCollector{pools})
 	volumes := measured{lifecycle.New(pools, log), metrics}

@@ -25,7 +25,7 @@ type controllerMetrics struct {
 
 func newControllerMetrics() *controllerMetrics {
 	m := &controllerMetrics{
-		Telemetry: telemetry.New("controller", version),
+		Telemetry: telemetry.New(version),
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "bricklayer_operation_seconds",
 			Help:    "How long operations on volumes took, by what they did and how they ended: ok, or a kind of error.",

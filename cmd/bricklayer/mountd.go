@@ -72,7 +72,12 @@ func (o *mountdOptions) run(ctx context.Context, env environment) error {
 	if err := mounter.Ready(ctx); err != nil { // the node service's readiness says so too
 		log.WarnContext(ctx, "not ready", "reason", err)
 	}
-	metrics := telemetry.New("mountd", version)
+	stop, err := env.sendTraces(ctx, "mountd", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	metrics := telemetry.New(version)
 	server, err := mountd.NewServer(ctx, mountd.Options{Endpoint: o.endpoint, Dirs: o.dirs, Mounts: mounter, Log: log, Calls: metrics.Calls})
 	if err != nil {
 		return err

@@ -104,7 +104,12 @@ func (o *nodeOptions) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.New("node", version)
+	stop, err := env.sendTraces(ctx, "node", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	metrics := telemetry.New(version)
 	metrics.Registry.MustRegister(mountCollector{node, log})
 	server, err := csi.NewServer(ctx, csi.ServerOptions{Endpoint: o.plugin.endpoint, Identity: identity, Node: node, Log: log, Calls: metrics.Calls})
 	if err != nil {

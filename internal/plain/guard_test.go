@@ -57,7 +57,7 @@ func TestStormSharesTheMemory(t *testing.T) {
 	// All have been placed before the first is made.
 	var placed sync.WaitGroup
 	placed.Add(room)
-	c.Fail(func(ctx context.Context, call agenttest.Call) error {
+	c.Fail(func(_ context.Context, call agenttest.Call) error {
 		if call.Verb == agenttest.CreateVolume && call.Moment == agenttest.Before {
 			placed.Done()
 			placed.Wait()

@@ -1,5 +1,5 @@
 // Package telemetry owns what every process of Bricklayer tells about itself over
-// HTTP: /metrics for Prometheus, /healthz and /readyz; and that it sends traces.
+// HTTP: /metrics for Prometheus, /healthz and /readyz.
 //
 // It has the metrics that all processes share: the build, and the gRPC calls that
 // they serve (calls.go). It refuses to know what a process does: its own metrics a
@@ -19,8 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"bricklayer.csi/internal/trace"
 )
 
 // Telemetry is what one process tells. Make it with New.
@@ -29,14 +27,11 @@ type Telemetry struct {
 	Registry *prometheus.Registry
 	// Calls are the gRPC calls that the process serves.
 	Calls *Calls
-
-	service, version string
 }
 
-// New returns what a process of that service (controller, node, ...) and version
-// tells from the start.
-func New(service, version string) *Telemetry {
-	t := &Telemetry{Registry: prometheus.NewRegistry(), Calls: newCalls(), service: service, version: version}
+// New returns what a process of that version tells from the start.
+func New(version string) *Telemetry {
+	t := &Telemetry{Registry: prometheus.NewRegistry(), Calls: newCalls()}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "bricklayer_build_info",
 		Help:        "Always 1: its labels say what is running.",
@@ -51,18 +46,11 @@ func New(service, version string) *Telemetry {
 // scraper may take to send its request.
 const readyTime = 5 * time.Second
 
-// Serve serves on a TCP address, and sends traces where the environment asks for them,
-// until ctx ends. Nothing is served where the address is empty; it is an error where it
-// cannot be listened on. Ready says why the process is not ready; it is asked anew for
-// each request, within 5 s.
+// Serve serves on a TCP address until ctx ends. It returns nil at once where the
+// address is empty, and an error where it cannot listen. Ready says why the process
+// is not ready; it is asked anew for each request, within 5 s.
 func (t *Telemetry) Serve(ctx context.Context, address string, ready func(context.Context) error, log *slog.Logger) error {
-	stop, err := trace.Send(ctx, t.service, t.version, log)
-	if err != nil {
-		return err
-	}
-	defer stop()
 	if address == "" {
-		<-ctx.Done()
 		return nil
 	}
 	mux := http.NewServeMux()

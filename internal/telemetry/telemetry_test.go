@@ -23,7 +23,7 @@ import (
 
 // Each call is counted under its code, and a method that nobody called counts zero.
 func TestCalls(t *testing.T) {
-	tele := telemetry.New("test", "v1")
+	tele := telemetry.New("v1")
 	server := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	tele.Calls.Expect(server)
@@ -62,7 +62,7 @@ func TestNoCalls(t *testing.T) {
 
 func TestServe(t *testing.T) {
 	address := free(t)
-	tele, not := telemetry.New("test", "v1"), make(chan error, 1)
+	tele, not := telemetry.New("v1"), make(chan error, 1)
 	ready := func(ctx context.Context) error {
 		if _, bounded := ctx.Deadline(); !bounded {
 			t.Error("the look at whether it is ready has no end")
@@ -94,7 +94,7 @@ func TestServe(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("at the end: %v", err)
 	}
-	if err := tele.Serve(ctx, "", ready, nil); err != nil {
+	if err := tele.Serve(t.Context(), "", ready, nil); err != nil {
 		t.Errorf("without an address: %v", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -24,24 +23,22 @@ import (
 	"google.golang.org/grpc"
 )
 
-// endpoints are the variables of the environment that ask for traces; the exporter
-// reads them, and the others of its kind (headers, certificate, sampler), by itself.
-// https://opentelemetry.io/docs/specs/otel/protocol/exporter/
-var endpoints = []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
-
 // flushTime bounds how long the last spans may take to get out when a process ends.
 const flushTime = 3 * time.Second
 
-// Send has the spans of a process sent over OTLP and gRPC where the environment names
-// an endpoint, until stop is called, which sends what is left. Without an endpoint
-// spans cost next to nothing. It fails where the environment says what makes no sense.
-func Send(ctx context.Context, service, version string, log *slog.Logger) (stop func(), err error) {
-	endpoint := ""
-	for _, name := range endpoints {
-		if endpoint == "" {
-			endpoint = os.Getenv(name)
-		}
-	}
+// Variables of the environment of which the first that is set names where to send
+// traces. The exporter reads them, and the others of their kind (headers,
+// certificate, sampler), by itself.
+// https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+const (
+	TracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+	Endpoint       = "OTEL_EXPORTER_OTLP_ENDPOINT"
+)
+
+// Send has the spans of a process sent over OTLP and gRPC until stop is called, which
+// sends what is left. Endpoint is what the environment says; where it is empty spans
+// cost next to nothing. It fails where the environment says what makes no sense.
+func Send(ctx context.Context, endpoint, service, version string, log *slog.Logger) (stop func(), err error) {
 	if endpoint == "" {
 		return func() {}, nil
 	}
@@ -56,12 +53,15 @@ func Send(ctx context.Context, service, version string, log *slog.Logger) (stop 
 		return nil, fmt.Errorf("traces: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "endpoint", endpoint, "error", err) }))
+	ctx = context.WithoutCancel(ctx)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.WarnContext(ctx, "traces are not sent", "endpoint", endpoint, "error", err)
+	}))
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	otel.SetTracerProvider(provider)
 	log.InfoContext(ctx, "traces are sent", "endpoint", endpoint)
 	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+		ctx, cancel := context.WithTimeout(ctx, flushTime)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
 			log.WarnContext(ctx, "the last traces were not sent", "endpoint", endpoint, "error", err)

@@ -82,8 +82,9 @@ func TestOneTraceThroughACall(t *testing.T) {
 	s := &sink{spans: map[string]*spans.Span{}, services: map[string]bool{}}
 	server := grpc.NewServer()
 	collector.RegisterTraceServiceServer(server, s)
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+serve(t, server))
-	stop, err := trace.Send(t.Context(), "test", "v1", slog.New(slog.DiscardHandler))
+	endpoint := "http://" + serve(t, server)
+	t.Setenv(trace.Endpoint, endpoint)
+	stop, err := trace.Send(t.Context(), endpoint, "test", "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,8 +126,7 @@ func TestOneTraceThroughACall(t *testing.T) {
 }
 
 func TestNoTraces(t *testing.T) {
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-	stop, err := trace.Send(t.Context(), "test", "v1", slog.New(slog.DiscardHandler))
+	stop, err := trace.Send(t.Context(), "", "test", "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
