@@ -55,31 +55,6 @@ func TestLabNode(t *testing.T) {
 	}
 }
 
-// TestLabDescribeIsCheap asks a real agent in a row, as a controller does before
-// every placement: it must cost less than half of one gluster command.
-func TestLabDescribeIsCheap(t *testing.T) {
-	n := labMembers(t)[0]
-	if _, err := n.Describe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	took := func(call func() error) time.Duration {
-		begun := time.Now()
-		if err := call(); err != nil {
-			t.Fatal(err)
-		}
-		return time.Since(begun)
-	}
-	describe, command := time.Hour, time.Hour // the best of each, in turn: the machine's moods hit both
-	for range 10 {
-		describe = min(describe, took(func() error { _, err := n.Describe(t.Context()); return err }))
-		command = min(command, took(func() error { _, err := n.Peers(t.Context()); return err }))
-	}
-	t.Logf("describe: %v, gluster pool list: %v", describe, command)
-	if 2*describe > command {
-		t.Errorf("describe takes %v, want less than half of a gluster command's %v", describe, command)
-	}
-}
-
 // TestLabCertificates calls an agent with the certificate of another CA.
 func TestLabCertificates(t *testing.T) {
 	members := labMembers(t)

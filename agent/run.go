@@ -7,9 +7,9 @@ import (
 	"net"
 	"sync"
 
-	"bricklayer.csi/internal/brick"
 	"golang.org/x/sync/errgroup"
 
+	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/telemetry"
 	"bricklayer.csi/internal/volume"
