@@ -101,27 +101,30 @@ func observe(ctx context.Context, p *v1alpha1.StoragePool, m Members) observatio
 		wg.Go(func() { o.askHeketi(ctx, p.Name, m.Heketi) })
 	}
 	if m.Err == nil {
-		o.askNodes(ctx, m.Agents)
+		o.nodes = askEach(slices.Collect(maps.Keys(m.Agents)), func(name string) seenNode { return askNode(ctx, m.Agents[name]) })
 		o.askPeers(ctx, p, m.Agents)
 	}
 	wg.Wait()
 	return o
 }
 
-func (o *observation) askNodes(ctx context.Context, agents map[string]Agent) {
+// askEach asks the nodes of those names, some at once, and returns what each said.
+func askEach[A any](names []string, ask func(name string) A) map[string]A {
 	var mu sync.Mutex
-	var nodes errgroup.Group
-	nodes.SetLimit(atOnce)
-	for name, a := range agents {
-		nodes.Go(func() error {
-			seen := askNode(ctx, a)
+	var all errgroup.Group
+	all.SetLimit(atOnce)
+	said := make(map[string]A, len(names))
+	for _, name := range names {
+		all.Go(func() error {
+			a := ask(name)
 			mu.Lock()
 			defer mu.Unlock()
-			o.nodes[name] = seen
+			said[name] = a
 			return nil
 		})
 	}
-	_ = nodes.Wait() // each says in its own answer what failed
+	_ = all.Wait() // each says in its own answer what failed
+	return said
 }
 
 func askNode(ctx context.Context, a Agent) (seen seenNode) {
@@ -165,25 +168,21 @@ func (o *observation) askPeers(ctx context.Context, p *v1alpha1.StoragePool, age
 	}
 }
 
+// askAllPeers asks the nodes that have not told their peers yet. Who does not tell is
+// not among those that told.
 func (o *observation) askAllPeers(ctx context.Context, ready []string, agents map[string]Agent) {
 	ctx, cancel := context.WithTimeout(ctx, nodeTime)
 	defer cancel()
-	o.told = map[string][]gluster.Peer{o.toldPeers: o.peers}
-	var mu sync.Mutex
-	var all errgroup.Group
-	all.SetLimit(atOnce)
-	for _, name := range ready {
-		all.Go(func() error {
-			peers, err := agents[name].Peers(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				o.told[name] = peers
-			}
+	others := slices.DeleteFunc(slices.Clone(ready), func(name string) bool { return name == o.toldPeers })
+	o.told = askEach(others, func(name string) []gluster.Peer {
+		peers, err := agents[name].Peers(ctx)
+		if err != nil {
 			return nil
-		})
-	}
-	_ = all.Wait() // who does not tell is not in it
+		}
+		return peers
+	})
+	maps.DeleteFunc(o.told, func(_ string, peers []gluster.Peer) bool { return peers == nil })
+	o.told[o.toldPeers] = o.peers
 }
 
 // peerOf returns which of the peers a node of the pool is, or -1.

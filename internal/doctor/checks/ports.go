@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -46,14 +47,14 @@ func checkPorts(ctx context.Context, h *host.Host, r *doctor.Recorder) {
 		r.Unknown("processes", err)
 		return
 	}
-	servers, seen := map[string]bool{}, false
+	servers := map[string]bool{}
 	for _, c := range clients {
 		point := c.Args[len(c.Args)-1]
 		server, named := c.Flag("volfile-server")
 		if !named || !strings.HasPrefix(point, "/") {
 			continue // glustershd and its like
 		}
-		seen, servers[server] = true, true
+		servers[server] = true
 		waiting, err := unansweredBy(h, c)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
@@ -66,15 +67,11 @@ func checkPorts(ctx context.Context, h *host.Host, r *doctor.Recorder) {
 			})
 		}
 	}
-	if !seen {
+	if len(servers) == 0 {
 		r.Skip("no Gluster volume is mounted here")
 		return
 	}
-	names := make([]string, 0, len(servers))
-	for s := range servers {
-		names = append(names, s)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(servers))
 	errs := doctor.Each(ctx, names, func(ctx context.Context, name string) error {
 		ctx, cancel := context.WithTimeout(ctx, portPatience)
 		defer cancel()
