@@ -187,6 +187,12 @@ func (c *Client) InitRoot(ctx context.Context, root string) error {
 	return err
 }
 
+// SetPolicy implements Node.
+func (c *Client) SetPolicy(ctx context.Context, p brick.Policy) error {
+	_, err := invoke(ctx, c, "set policy", c.stub.SetPolicy, &agentpb.SetPolicyRequest{Policy: policyToPB(p)})
+	return err
+}
+
 // CreateVolume implements Node.
 func (c *Client) CreateVolume(ctx context.Context, req gluster.CreateRequest) error {
 	_, err := invoke(ctx, c, "create volume", c.stub.CreateVolume, createToPB(req))

@@ -163,7 +163,7 @@ func isPort(s string) bool {
 
 // brickOptions are what package brick needs of the configuration.
 func (c Config) brickOptions() brick.Options {
-	o := brick.Options{Pool: c.Pool, OvercommitPercent: c.OvercommitPercent, TrashEntriesPerSecond: c.TrashEntriesPerSecond}
+	o := brick.Options{Pool: c.Pool, Policy: brick.Policy{OvercommitPercent: c.OvercommitPercent, TrashEntriesPerSecond: c.TrashEntriesPerSecond}}
 	for _, r := range c.Roots {
 		o.Roots = append(o.Roots, brick.RootConfig{Name: r.Name, Path: r.Path})
 	}

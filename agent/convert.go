@@ -139,9 +139,17 @@ func rootFromPB(r *agentpb.RootState) brick.RootState {
 	}
 }
 
+func policyToPB(p brick.Policy) *agentpb.Policy {
+	return &agentpb.Policy{OvercommitPercent: int64(p.OvercommitPercent), TrashEntriesPerSecond: int64(p.TrashEntriesPerSecond)}
+}
+
+func policyFromPB(p *agentpb.Policy) brick.Policy {
+	return brick.Policy{OvercommitPercent: int(p.GetOvercommitPercent()), TrashEntriesPerSecond: int(p.GetTrashEntriesPerSecond())}
+}
+
 func descriptionToPB(d Description) *agentpb.DescribeResponse {
 	return &agentpb.DescribeResponse{
-		Node: d.Node, Pool: d.Pool, Version: d.Version, Protocol: int32(d.Protocol), Roots: mapSlice(d.Roots, rootToPB),
+		Node: d.Node, Pool: d.Pool, Version: d.Version, Protocol: int32(d.Protocol), Roots: mapSlice(d.Roots, rootToPB), Policy: policyToPB(d.Policy),
 		GlusterVersion: d.GlusterVersion, GlusterdReady: d.GlusterdReady,
 		MemoryTotal: d.MemoryTotal, MemoryAvailable: d.MemoryAvailable, MemoryPressure: d.MemoryPressure,
 		BrickProcesses: int64(d.BrickProcesses), BrickMemory: d.BrickMemory,
@@ -152,7 +160,7 @@ func descriptionToPB(d Description) *agentpb.DescribeResponse {
 
 func descriptionFromPB(d *agentpb.DescribeResponse) Description {
 	return Description{
-		Node: d.GetNode(), Pool: d.GetPool(), Version: d.GetVersion(), Protocol: int(d.GetProtocol()), Roots: mapSlice(d.GetRoots(), rootFromPB),
+		Node: d.GetNode(), Pool: d.GetPool(), Version: d.GetVersion(), Protocol: int(d.GetProtocol()), Roots: mapSlice(d.GetRoots(), rootFromPB), Policy: policyFromPB(d.GetPolicy()),
 		GlusterVersion: d.GetGlusterVersion(), GlusterdReady: d.GetGlusterdReady(),
 		MemoryTotal: d.GetMemoryTotal(), MemoryAvailable: d.GetMemoryAvailable(), MemoryPressure: d.GetMemoryPressure(),
 		BrickProcesses: int(d.GetBrickProcesses()), BrickMemory: d.GetBrickMemory(),

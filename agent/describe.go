@@ -17,7 +17,7 @@ func (l *Local) Describe(ctx context.Context) (Description, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, describeTimeout, errors.New("it took longer than "+describeTimeout.String()))
 	defer cancel()
-	d := Description{Node: l.cfg.Node, Pool: l.cfg.Pool, Version: l.version, Protocol: Protocol}
+	d := Description{Node: l.cfg.Node, Pool: l.cfg.Pool, Version: l.version, Protocol: Protocol, Policy: l.bricks.Told()}
 	var all sync.WaitGroup
 	var glusterd, processes error
 	all.Go(func() { d.Roots = l.bricks.States(ctx) })

@@ -23,6 +23,8 @@ type BrickHost interface {
 	Remove(ctx context.Context, r brick.RemoveRequest) error
 	SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (brick.Brick, error)
 	Init(ctx context.Context, root string) error
+	SetPolicy(p brick.Policy) error
+	Told() brick.Policy
 	Repair(ctx context.Context, want []brick.Expectation) ([]brick.Repaired, error)
 }
 
@@ -149,6 +151,15 @@ func (l *Local) InitRoot(ctx context.Context, root string) error {
 		err = l.bricks.Init(ctx, root)
 	}
 	return l.at("make a brick root", "", err)
+}
+
+// SetPolicy implements Node.
+func (l *Local) SetPolicy(ctx context.Context, p brick.Policy) error {
+	before, err := l.bricks.Told(), l.bricks.SetPolicy(p)
+	if err == nil && before != p {
+		l.log.InfoContext(ctx, "the pool's policy for brick roots changed", "overcommitPercent", p.OvercommitPercent, "trashEntriesPerSecond", p.TrashEntriesPerSecond)
+	}
+	return l.at("set policy", "", err)
 }
 
 // InUse reports whether a Gluster volume uses the brick directory at that path

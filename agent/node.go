@@ -40,6 +40,10 @@ type Node interface {
 	// with project quotas that is mounted there and empty. One that is a brick root
 	// already is no error; anything else is Precondition and says what was found.
 	InitRoot(ctx context.Context, root string) error
+	// SetPolicy puts the pool's policy for roots over that of the agent's
+	// configuration, until the next one or until the agent ends; zeros leave it to
+	// the configuration.
+	SetPolicy(ctx context.Context, p brick.Policy) error
 
 	gluster.Cluster
 }
@@ -54,6 +58,8 @@ type Description struct {
 	Version  string
 	Protocol int
 	Roots    []brick.RootState
+	// Policy is what SetPolicy said last; zeros where it did not since the agent began.
+	Policy brick.Policy
 	// GlusterVersion is that of Gluster on the node, known a moment after glusterd
 	// first answered; empty where glusterd does not answer.
 	GlusterVersion string

@@ -50,6 +50,10 @@ func (s service) InitRoot(ctx context.Context, r *agentpb.InitRootRequest) (*age
 	return answer(&agentpb.InitRootResponse{}, s.node.InitRoot(ctx, r.GetRoot()))
 }
 
+func (s service) SetPolicy(ctx context.Context, r *agentpb.SetPolicyRequest) (*agentpb.SetPolicyResponse, error) {
+	return answer(&agentpb.SetPolicyResponse{}, s.node.SetPolicy(ctx, policyFromPB(r.GetPolicy())))
+}
+
 func (s service) CreateVolume(ctx context.Context, r *agentpb.CreateVolumeRequest) (*agentpb.CreateVolumeResponse, error) {
 	return answer(&agentpb.CreateVolumeResponse{}, s.node.CreateVolume(ctx, createFromPB(r)))
 }

@@ -23,8 +23,6 @@ import (
 type Config struct {
 	Pool  string
 	Nodes []NodeConfig
-	// Overcommit is how much of a root's size may be promised, in percent; 0 means 100.
-	Overcommit int
 	// KeepTrash leaves removed bricks in the trash until EmptyTrash; else they
 	// are gone at once.
 	KeepTrash bool
@@ -83,9 +81,6 @@ type Cluster struct {
 
 // New returns a cluster of empty nodes, all up.
 func New(cfg Config) *Cluster {
-	if cfg.Overcommit == 0 {
-		cfg.Overcommit = 100
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

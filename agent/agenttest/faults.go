@@ -22,6 +22,7 @@ const (
 	RemoveBrick  Verb = "RemoveBrick"
 	SetQuota     Verb = "SetQuota"
 	InitRoot     Verb = "InitRoot"
+	SetPolicy    Verb = "SetPolicy"
 	CreateVolume Verb = "CreateVolume"
 	StartVolume  Verb = "StartVolume"
 	StopVolume   Verb = "StopVolume"
@@ -38,7 +39,7 @@ const (
 // Changes reports whether the verb changes anything.
 func (v Verb) Changes() bool {
 	switch v {
-	case MakeBrick, RemoveBrick, SetQuota, InitRoot, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions, ProbePeer:
+	case MakeBrick, RemoveBrick, SetQuota, InitRoot, SetPolicy, CreateVolume, StartVolume, StopVolume, DeleteVolume, SetOptions, ProbePeer:
 		return true
 	case Describe, Bricks, Volume, Volumes, VolumeStatus, HealInfo, Peers:
 		return false

@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Node struct {
 	clockAhead        time.Duration
 	clockSynchronised bool
 	protocol          int // 0 is ours
+	policy            brick.Policy
 }
 
 var _ agent.Node = (*Node)(nil)
@@ -169,7 +171,7 @@ func (n *Node) Describe(ctx context.Context) (agent.Description, error) {
 			Node: n.cfg.Name, Pool: n.c.cfg.Pool, Version: "fake", Protocol: agent.Protocol,
 			GlusterdReady: n.state.glusterd(),
 			MemoryTotal:   n.memory.total, MemoryAvailable: n.memory.available, MemoryPressure: n.memory.pressure,
-			Clock: now, ClockSynchronised: n.clockSynchronised,
+			Clock: now, ClockSynchronised: n.clockSynchronised, Policy: n.policy,
 			CertificateExpires: now.AddDate(1, 0, 0), Load: new(0.5),
 		}
 		if d.GlusterdReady {
@@ -208,7 +210,7 @@ func (n *Node) rootState(r *root) brick.RootState {
 	s.Free = max(0, s.Total-s.Used)
 	s.Committed = r.committed()
 	if s.Free > 0 {
-		s.Available = max(0, n.c.promisable(r)-s.Committed)
+		s.Available = max(0, n.promisable(r)-s.Committed)
 	}
 	s.Bricks, s.Trash = len(r.bricks), len(r.trash)
 	for _, b := range r.bricks {
@@ -299,7 +301,7 @@ func (n *Node) MakeBrick(ctx context.Context, r brick.MakeRequest) (brick.Brick,
 		} else if on.cfg.NoQuota {
 			return brick.Brick{}, noQuota(on)
 		}
-		if err := n.c.room(on, r.Quota.Bytes); err != nil {
+		if err := n.room(on, r.Quota.Bytes); err != nil {
 			return brick.Brick{}, err
 		}
 		b := &fakeBrick{ref: r.Ref, mark: r.Mark, quota: r.Quota, gid: r.Mark.GID, mode: r.Mode}
@@ -321,8 +323,8 @@ func noQuota(r *root) error {
 }
 
 // room refuses where a root cannot promise that many more bytes.
-func (c *Cluster) room(r *root, more volume.Size) error {
-	if free := c.promisable(r) - r.committed(); more > free || r.used() >= r.cfg.Size {
+func (n *Node) room(r *root, more volume.Size) error {
+	if free := n.promisable(r) - r.committed(); more > free || r.used() >= r.cfg.Size {
 		return &volume.Error{
 			Kind: volume.Exhausted, Op: "make room", On: "root " + r.cfg.Name,
 			Err: fmt.Errorf("%v more are asked for, %v of %v are uncommitted and %v are free",
@@ -334,8 +336,8 @@ func (c *Cluster) room(r *root, more volume.Size) error {
 }
 
 // promisable is the sum of quotas that a root may carry beside what others wrote to it.
-func (c *Cluster) promisable(r *root) volume.Size {
-	return r.cfg.Size/100*volume.Size(c.cfg.Overcommit) - r.foreign
+func (n *Node) promisable(r *root) volume.Size {
+	return r.cfg.Size/100*volume.Size(cmp.Or(n.policy.OvercommitPercent, brick.DefaultOvercommitPercent)) - r.foreign
 }
 
 func (r *root) freeProject() uint32 {
@@ -404,7 +406,7 @@ func (n *Node) SetQuota(ctx context.Context, ref brick.Ref, q brick.Quota) (bric
 			}
 		}
 		if q.Bytes > b.quota.Bytes {
-			if err := n.c.room(on, q.Bytes-b.quota.Bytes); err != nil {
+			if err := n.room(on, q.Bytes-b.quota.Bytes); err != nil {
 				return brick.Brick{}, err
 			}
 		}
@@ -436,6 +438,15 @@ func (n *Node) InitRoot(ctx context.Context, root string) error {
 			return struct{}{}, nil
 		}
 		return struct{}{}, &volume.Error{Kind: volume.Precondition, Op: "make a brick root", On: "brick root " + root, Err: err, Next: "give Bricklayer an empty file system of its own"}
+	})
+	return err
+}
+
+// SetPolicy implements agent.Node.
+func (n *Node) SetPolicy(ctx context.Context, p brick.Policy) error {
+	_, err := call(ctx, n, SetPolicy, "", p.Validate(), func() (struct{}, error) {
+		n.policy = p
+		return struct{}{}, nil
 	})
 	return err
 }

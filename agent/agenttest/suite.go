@@ -48,6 +48,7 @@ func TestNode(t *testing.T, makeNodes func(t *testing.T) []Member) {
 		{"BrickOfAnotherMark", (*suite).brickOfAnotherMark},
 		{"BrickAtOnce", (*suite).brickAtOnce},
 		{"InitRoot", (*suite).initRoot},
+		{"Policy", (*suite).policy},
 		{"BrickTooLarge", (*suite).brickTooLarge},
 		{"BrickQuota", (*suite).brickQuota},
 		{"BadRequests", (*suite).badRequests},

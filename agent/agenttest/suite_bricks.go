@@ -95,6 +95,42 @@ func (s *suite) initRoot() {
 	}
 }
 
+func (s *suite) policy() {
+	n := s.nodes[0]
+	state := func() (brick.Policy, brick.RootState) {
+		d, err := n.Describe(s.Context())
+		s.must("describe", err)
+		for _, r := range d.Roots {
+			if r.Name == n.Root {
+				return d.Policy, r
+			}
+		}
+		s.Fatalf("no root %s in %+v", n.Root, d.Roots)
+		return brick.Policy{}, brick.RootState{}
+	}
+	own, before := state()
+	defer func() {
+		s.must("set the policy back", n.SetPolicy(s.Context(), own))
+		if told, r := state(); told != own || r.Available > before.Available+size {
+			s.Errorf("set back: %+v with %v available; before %+v with %v", told, r.Available, own, before.Available)
+		}
+	}()
+	want := brick.Policy{OvercommitPercent: 400, TrashEntriesPerSecond: 500}
+	s.must("set a policy", n.SetPolicy(s.Context(), want))
+	for range 2 {
+		if told, r := state(); told != want || r.Available < before.Available+before.Total*2 {
+			s.Errorf("%+v with %v of %v available, before %v", told, r.Available, r.Total, before.Available)
+		}
+		s.wantKind(n, "overcommit too much", n.SetPolicy(s.Context(), brick.Policy{OvercommitPercent: brick.MaxOvercommitPercent + 1}), volume.Invalid)
+		s.wantKind(n, "a negative pace", n.SetPolicy(s.Context(), brick.Policy{TrashEntriesPerSecond: -1}), volume.Invalid)
+	}
+	_, r := s.request(s.volumeName(""), mustParse(s, ""), 0)
+	r.Quota.Bytes = before.Total + before.Total/2
+	_, err := n.MakeBrick(s.Context(), r)
+	s.must("make a brick larger than its root", err)
+	s.must("remove it", n.RemoveBrick(s.Context(), brick.RemoveRequest{Ref: r.Ref, Mode: brick.ToTrash}))
+}
+
 func (s *suite) brickLifecycle() {
 	n, r := s.request(s.volumeName(""), mustParse(s, ""), 0)
 	made, err := n.MakeBrick(s.Context(), r)

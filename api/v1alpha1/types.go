@@ -95,6 +95,22 @@ type StoragePoolSpec struct {
 	//
 	// +optional
 	InitRoots bool `json:"initRoots,omitempty"`
+	// OvercommitPercent is how much of a brick root's size may be promised to
+	// volumes, in percent. What the node's agent is configured to where absent or 0;
+	// that is 100 if it says nothing.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	OvercommitPercent int `json:"overcommitPercent,omitempty"`
+	// TrashEntriesPerSecond bounds how fast the files of deleted volumes are removed
+	// from a brick root, in files and directories a second. What the node's agent is
+	// configured to where absent or 0; that is 1000 if it says nothing.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	TrashEntriesPerSecond int `json:"trashEntriesPerSecond,omitempty"`
 	// Defaults are parameters of volumes that a StorageClass of this pool may leave
 	// out: those of the class that say what a volume is, such as volumetype or
 	// volumeoptions. What the class says wins. Which keys and values there may be

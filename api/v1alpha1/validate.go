@@ -16,6 +16,8 @@ const (
 	MaxRoots             = 16 // a node
 	DefaultMaxOperations = 4
 	MaxMaxOperations     = 64
+	MaxOvercommitPercent = 10000
+	MaxTrashPerSecond    = 1000000 // entries
 	maxNameLength        = 40
 	maxHostLength        = 253
 	maxAddressLength     = 80
@@ -79,8 +81,17 @@ func (p *StoragePool) Validate() []FieldFault {
 	if !isLabel(p.Name) {
 		bad("metadata.name", p.Name, labelAllowed)
 	}
-	if m := p.Spec.MaxOperations; m < 1 || m > MaxMaxOperations {
-		bad("spec.maxOperations", strconv.Itoa(m), fmt.Sprintf("1 to %d", MaxMaxOperations))
+	for _, f := range []struct {
+		name               string
+		value, least, most int
+	}{
+		{"maxOperations", p.Spec.MaxOperations, 1, MaxMaxOperations},
+		{"overcommitPercent", p.Spec.OvercommitPercent, 0, MaxOvercommitPercent},
+		{"trashEntriesPerSecond", p.Spec.TrashEntriesPerSecond, 0, MaxTrashPerSecond},
+	} {
+		if f.value < f.least || f.value > f.most {
+			bad("spec."+f.name, strconv.Itoa(f.value), fmt.Sprintf("%d to %d", f.least, f.most))
+		}
 	}
 	if g := p.Spec.Guard; g != nil {
 		g.validate("spec.guard", bad)

@@ -194,7 +194,7 @@ func TestEmptyingStopsWithItsContextAndGoesOn(t *testing.T) {
 		t.Fatal("it did not stop")
 	}
 	r.check()
-	r.options.TrashEntriesPerSecond = maxTrashEntriesPerSec
+	r.options.TrashEntriesPerSecond = MaxTrashEntriesPerSec
 	r.restart()
 	r.mustEmpty()
 	r.checkEmpty()

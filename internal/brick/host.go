@@ -10,21 +10,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"bricklayer.csi/internal/volume"
 )
 
 // Limits and defaults of Options.
 const (
-	DefaultOvercommitPercent         = 100
-	maxOvercommitPercent             = 10000
-	DefaultTrashEntriesPerSec        = 1000
-	maxTrashEntriesPerSec            = 1000000
-	maxRootName                      = 40
-	rootNameAllowed                  = "1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
-	reservePercent                   = 1
-	maxReserve                       = volume.GiB
-	defaultBrickMode          uint32 = 0o755
+	maxRootName             = 40
+	rootNameAllowed         = "1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+	reservePercent          = 1
+	maxReserve              = volume.GiB
+	defaultBrickMode uint32 = 0o755
 )
 
 // RootConfig names a brick root in the node's configuration.
@@ -39,10 +36,8 @@ type Options struct {
 	// Pool is the pool that the roots belong to.
 	Pool  string
 	Roots []RootConfig
-	// OvercommitPercent is how much of a root's space may be promised; zero is 100.
-	OvercommitPercent int
-	// TrashEntriesPerSecond bounds how fast removed bricks are emptied; zero is 1000.
-	TrashEntriesPerSecond int
+	// Policy holds until SetPolicy says otherwise.
+	Policy
 	// InUse reports whether a Gluster volume still uses the brick directory at
 	// an absolute path. Remove asks it first. It may be nil.
 	InUse func(ctx context.Context, path string) (bool, error)
@@ -74,15 +69,7 @@ func (o Options) Validate() error {
 			seen[key] = field
 		}
 	}
-	if o.OvercommitPercent < 0 || o.OvercommitPercent > maxOvercommitPercent {
-		errs = append(errs, volume.NewFieldError("overcommitPercent", fmt.Sprint(o.OvercommitPercent),
-			fmt.Sprintf("1 to %d, or 0 for %d", maxOvercommitPercent, DefaultOvercommitPercent)))
-	}
-	if o.TrashEntriesPerSecond < 0 || o.TrashEntriesPerSecond > maxTrashEntriesPerSec {
-		errs = append(errs, volume.NewFieldError("trashEntriesPerSecond", fmt.Sprint(o.TrashEntriesPerSecond),
-			fmt.Sprintf("1 to %d, or 0 for %d", maxTrashEntriesPerSec, DefaultTrashEntriesPerSec)))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.Policy.Validate())...)
 }
 
 func checkRootName(field, name string) error {
@@ -108,6 +95,8 @@ type Host struct {
 	roots   []*root
 	byName  map[string]*root
 	log     *slog.Logger
+	// told is the policy that SetPolicy was given last.
+	told atomic.Pointer[Policy]
 	// initQuotas is openQuotas where tests gave one: Init refuses other file systems than XFS.
 	initQuotas func(o *openRoot) quotas
 }
@@ -118,8 +107,7 @@ func New(o Options) (*Host, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.OvercommitPercent = cmp.Or(o.OvercommitPercent, DefaultOvercommitPercent)
-	o.TrashEntriesPerSecond = cmp.Or(o.TrashEntriesPerSecond, DefaultTrashEntriesPerSec)
+	o.Policy = o.Policy.over(Policy{OvercommitPercent: DefaultOvercommitPercent, TrashEntriesPerSecond: DefaultTrashEntriesPerSec})
 	o.projectsFile = cmp.Or(o.projectsFile, "/etc/projects")
 	initQuotas := o.openQuotas
 	if o.openQuotas == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestPace(t *testing.T) {
-	for _, rate := range []int{1, 7, 50, 1000, maxTrashEntriesPerSec} {
+	for _, rate := range []int{1, 7, 50, 1000, MaxTrashEntriesPerSec} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPace(rate)
 			steps := 5*rate + 1

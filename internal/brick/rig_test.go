@@ -60,8 +60,8 @@ func newRig(tb testing.TB, change ...func(*Options)) *rig {
 	r := &rig{reporter: tb, disk: newDisk(tb), projects: filepath.Join(tb.TempDir(), "projects")}
 	r.options = Options{
 		Pool: testPool, Roots: []RootConfig{{Name: "root1", Path: r.disk.path}},
-		TrashEntriesPerSecond: maxTrashEntriesPerSec,
-		openQuotas:            r.disk.openQuotas, projectsFile: r.projects,
+		Policy:     Policy{TrashEntriesPerSecond: MaxTrashEntriesPerSec},
+		openQuotas: r.disk.openQuotas, projectsFile: r.projects,
 	}
 	if testing.Verbose() {
 		r.options.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))

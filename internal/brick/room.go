@@ -51,9 +51,9 @@ func (o *openRoot) ledger(records []record) (ledger, error) {
 	}
 	outside := max(l.used-within, 0)
 	// Dividing first keeps a large total from overflowing.
-	may := l.total / 100 * volume.Size(o.host.options.OvercommitPercent)
-	if o.host.options.OvercommitPercent == DefaultOvercommitPercent {
-		may = l.total
+	may := l.total
+	if percent := o.host.policy().OvercommitPercent; percent != 100 {
+		may = l.total / 100 * volume.Size(percent)
 	}
 	l.available = max(may-l.reserve-l.committed-outside, 0)
 	if l.free <= l.reserve {
@@ -72,7 +72,7 @@ func (o *openRoot) promise(op, volumeName string, l ledger, more volume.Size) er
 	case more > l.available:
 		return o.fail(volume.Exhausted, op, volumeName,
 			fmt.Errorf("%d bytes more were asked for and %d can be promised: total %d at %d %%, %d committed to quotas, %d in reserve, %d used in all",
-				int64(more), int64(l.available), int64(l.total), o.host.options.OvercommitPercent,
+				int64(more), int64(l.available), int64(l.total), o.host.policy().OvercommitPercent,
 				int64(l.committed), int64(l.reserve), int64(l.used)),
 			"ask for less, delete volumes, empty the archive, add a disk, or raise overcommitPercent")
 	}

@@ -57,7 +57,7 @@ func (r *root) emptyTrash(ctx context.Context) error {
 	if err != nil {
 		return o.failIO(opEmpty, "", err)
 	}
-	p := newPace(r.host.options.TrashEntriesPerSecond)
+	p := newPace(r.host.policy().TrashEntriesPerSecond)
 	var errs []error
 	for _, name := range names {
 		err := o.emptyEntry(ctx, name, p)

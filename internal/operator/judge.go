@@ -113,6 +113,10 @@ func (j *judgement) node(n v1alpha1.StorageNode, seen seenNode, status *v1alpha1
 		j.fault("GlusterdDown", "glusterd of node %s does not answer", n.Name)
 		status.Problems = append(status.Problems, "glusterd does not answer")
 	}
+	if why := j.seen.refusal(policyRefused, n.Name, ""); why != "" {
+		j.fault(policyRefused, "node %s: %s", n.Name, why)
+		status.Problems = append(status.Problems, why)
+	}
 	for _, p := range seen.Problems {
 		if len(status.Problems) < maxProblems {
 			status.Problems = append(status.Problems, short(p))

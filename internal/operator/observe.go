@@ -37,6 +37,7 @@ type Agent interface {
 	Volumes(ctx context.Context) ([]gluster.Volume, error)
 	ProbePeer(ctx context.Context, host string) error
 	InitRoot(ctx context.Context, root string) error
+	SetPolicy(ctx context.Context, p brick.Policy) error
 }
 
 // Heketi is what is asked of a heketi.

@@ -9,12 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
 )
 
 // peersTime is what the probes of one look may take together, rootsTime what the
-// initialisation of roots may.
-const peersTime, rootsTime = 30 * time.Second, 30 * time.Second
+// initialisation of roots may; policyTime is what one node may take to note a policy.
+const peersTime, rootsTime, policyTime = 30 * time.Second, 30 * time.Second, nodeTime
 
 // Reasons of events about what was done on storage nodes; those of refusals are
 // also the reasons of Degraded.
@@ -23,6 +24,8 @@ const (
 	peerRefused     = "PeerRefused"
 	rootInitialised = "RootInitialised"
 	rootRefused     = "RootRefused"
+	policySet       = "PolicySet"
+	policyRefused   = "PolicyRefused"
 )
 
 // deed is one thing that the pool's spec asks for and that was done on a storage
@@ -50,6 +53,31 @@ func tend(ctx context.Context, p *v1alpha1.StoragePool, m Members, seen observat
 	}
 	if p.Spec.InitRoots {
 		deeds = append(deeds, tendRoots(ctx, p, m, seen)...)
+	}
+	return append(deeds, tendPolicy(ctx, p, m, seen)...)
+}
+
+// tendPolicy tells the pool's policy for roots to the agents that were told another
+// one, or none since they began.
+func tendPolicy(ctx context.Context, p *v1alpha1.StoragePool, m Members, seen observation) (deeds []deed) {
+	want := brick.Policy{OvercommitPercent: p.Spec.OvercommitPercent, TrashEntriesPerSecond: p.Spec.TrashEntriesPerSecond}
+	var names []string
+	for _, n := range p.Spec.Nodes {
+		if s, asked := seen.nodes[n.Name]; asked && s.err == nil && s.Policy != want {
+			names = append(names, n.Name)
+		}
+	}
+	said := askEach(names, func(name string) error {
+		ctx, cancel := context.WithTimeout(ctx, policyTime)
+		defer cancel()
+		return m.Agents[name].SetPolicy(ctx, want)
+	})
+	for _, name := range names {
+		d := deed{node: name, reason: policySet, text: fmt.Sprintf("node %s goes by the pool's overcommitPercent and trashEntriesPerSecond now", name)}
+		if err := said[name]; err != nil {
+			d.reason, d.refused, d.text = policyRefused, true, short("telling it the pool's overcommitPercent and trashEntriesPerSecond failed: "+err.Error())
+		}
+		deeds = append(deeds, d)
 	}
 	return deeds
 }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bricklayer.csi/agent/agenttest"
+	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/gluster"
 )
 
@@ -291,6 +293,78 @@ func TestRootsAreInitialised(t *testing.T) {
 				}
 				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
 					t.Errorf("conditions do not say %q: %s", test.says, text)
+				}
+			})
+		})
+	}
+}
+
+func TestPolicyIsTold(t *testing.T) {
+	refusal := errors.New("unknown method SetPolicy")
+	tests := []struct {
+		name   string
+		spoil  func(w *world)
+		events []string
+		wrong  string
+		says   string
+	}{
+		{name: "nothing is said", spoil: func(*world) {}},
+		{
+			name: "two nodes know", spoil: func(w *world) {
+				w.pool.Spec.OvercommitPercent = 300
+				for _, n := range []string{"n1", "n3"} {
+					if err := w.cluster.Node(n).SetPolicy(t.Context(), brick.Policy{OvercommitPercent: 300}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			events: []string{"Normal PolicySet node n2 goes by the pool's overcommitPercent and trashEntriesPerSecond now"},
+		},
+		{
+			name: "the pool says nothing any more", spoil: func(w *world) {
+				if err := w.cluster.Node("n2").SetPolicy(t.Context(), brick.Policy{OvercommitPercent: 300, TrashEntriesPerSecond: 5}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			events: []string{"Normal PolicySet node n2 goes by the pool's overcommitPercent and trashEntriesPerSecond now"},
+		},
+		{
+			name: "an agent before it", spoil: func(w *world) {
+				w.pool.Spec.TrashEntriesPerSecond = 50
+				w.cluster.Fail(agenttest.FailTimes(agenttest.Call{Node: "n2", Verb: agenttest.SetPolicy, Moment: agenttest.Before}, 0, refusal))
+			},
+			events: []string{
+				"Normal PolicySet node n1 goes by the pool's overcommitPercent and trashEntriesPerSecond now",
+				"Warning PolicyRefused node n2: telling it the pool's overcommitPercent and trashEntriesPerSecond failed: set policy on node n2: unknown method SetPolicy",
+				"Normal PolicySet node n3 goes by the pool's overcommitPercent and trashEntriesPerSecond now",
+			},
+			wrong: "Degraded/PolicyRefused", says: "unknown method SetPolicy",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(3)
+				test.spoil(w)
+				r := start(t, w)
+				pass(5 * time.Minute)
+				events := slices.DeleteFunc(r.told(), func(e string) bool { return !strings.HasPrefix(strings.Fields(e)[1], "Policy") })
+				if fmt.Sprint(events) != fmt.Sprint(test.events) {
+					t.Errorf("events:\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(test.events, "\n"))
+				}
+				status := r.get(t).Status
+				if got := wrong(status); got != test.wrong {
+					t.Errorf("conditions %q, want %q", got, test.wrong)
+				}
+				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
+					t.Errorf("conditions do not say %q: %s", test.says, text)
+				}
+				want := brick.Policy{OvercommitPercent: w.pool.Spec.OvercommitPercent, TrashEntriesPerSecond: w.pool.Spec.TrashEntriesPerSecond}
+				for _, n := range []string{"n1", "n3"} {
+					d, err := w.cluster.Node(n).Describe(t.Context())
+					if err != nil || d.Policy != want {
+						t.Errorf("node %s: %+v, %v; want %+v", n, d.Policy, err, want)
+					}
 				}
 			})
 		})
