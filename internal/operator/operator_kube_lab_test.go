@@ -28,8 +28,6 @@ import (
 	"bricklayer.csi/lab/apiserver"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
-
 const (
 	files      = "../../deploy/helm/bricklayer/files"
 	secretName = "heketi"
