@@ -362,6 +362,7 @@ type DescribeResponse struct {
 	CertificateExpires int64                  `protobuf:"varint,15,opt,name=certificate_expires,json=certificateExpires,proto3" json:"certificate_expires,omitempty"`
 	Problems           []string               `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
 	Load               *float64               `protobuf:"fixed64,17,opt,name=load,proto3,oneof" json:"load,omitempty"`
+	Policy             *Policy                `protobuf:"bytes,18,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -515,6 +516,66 @@ func (x *DescribeResponse) GetLoad() float64 {
 	return 0
 }
 
+func (x *DescribeResponse) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// Policy is brick.Policy.
+type Policy struct {
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	OvercommitPercent     int64                  `protobuf:"varint,1,opt,name=overcommit_percent,json=overcommitPercent,proto3" json:"overcommit_percent,omitempty"`
+	TrashEntriesPerSecond int64                  `protobuf:"varint,2,opt,name=trash_entries_per_second,json=trashEntriesPerSecond,proto3" json:"trash_entries_per_second,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Policy) GetOvercommitPercent() int64 {
+	if x != nil {
+		return x.OvercommitPercent
+	}
+	return 0
+}
+
+func (x *Policy) GetTrashEntriesPerSecond() int64 {
+	if x != nil {
+		return x.TrashEntriesPerSecond
+	}
+	return 0
+}
+
 type RootState struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -540,7 +601,7 @@ type RootState struct {
 
 func (x *RootState) Reset() {
 	*x = RootState{}
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +613,7 @@ func (x *RootState) String() string {
 func (*RootState) ProtoMessage() {}
 
 func (x *RootState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +626,7 @@ func (x *RootState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RootState.ProtoReflect.Descriptor instead.
 func (*RootState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RootState) GetName() string {
@@ -690,7 +751,7 @@ type BrickRef struct {
 
 func (x *BrickRef) Reset() {
 	*x = BrickRef{}
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +763,7 @@ func (x *BrickRef) String() string {
 func (*BrickRef) ProtoMessage() {}
 
 func (x *BrickRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +776,7 @@ func (x *BrickRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickRef.ProtoReflect.Descriptor instead.
 func (*BrickRef) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BrickRef) GetRoot() string {
@@ -742,7 +803,7 @@ type Quota struct {
 
 func (x *Quota) Reset() {
 	*x = Quota{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +815,7 @@ func (x *Quota) String() string {
 func (*Quota) ProtoMessage() {}
 
 func (x *Quota) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +828,7 @@ func (x *Quota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quota.ProtoReflect.Descriptor instead.
 func (*Quota) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Quota) GetBytes() int64 {
@@ -799,7 +860,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +872,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +885,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Mark) GetHandle() string {
@@ -886,7 +947,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +959,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +972,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Place) GetNode() string {
@@ -945,7 +1006,7 @@ type BrickDir struct {
 
 func (x *BrickDir) Reset() {
 	*x = BrickDir{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1018,7 @@ func (x *BrickDir) String() string {
 func (*BrickDir) ProtoMessage() {}
 
 func (x *BrickDir) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1031,7 @@ func (x *BrickDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickDir.ProtoReflect.Descriptor instead.
 func (*BrickDir) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BrickDir) GetRef() *BrickRef {
@@ -1039,7 +1100,7 @@ type BricksRequest struct {
 
 func (x *BricksRequest) Reset() {
 	*x = BricksRequest{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1112,7 @@ func (x *BricksRequest) String() string {
 func (*BricksRequest) ProtoMessage() {}
 
 func (x *BricksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1125,7 @@ func (x *BricksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BricksRequest.ProtoReflect.Descriptor instead.
 func (*BricksRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BricksRequest) GetVolume() string {
@@ -1083,7 +1144,7 @@ type BricksResponse struct {
 
 func (x *BricksResponse) Reset() {
 	*x = BricksResponse{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1156,7 @@ func (x *BricksResponse) String() string {
 func (*BricksResponse) ProtoMessage() {}
 
 func (x *BricksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1169,7 @@ func (x *BricksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BricksResponse.ProtoReflect.Descriptor instead.
 func (*BricksResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BricksResponse) GetBricks() []*BrickDir {
@@ -1131,7 +1192,7 @@ type MakeBrickRequest struct {
 
 func (x *MakeBrickRequest) Reset() {
 	*x = MakeBrickRequest{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1204,7 @@ func (x *MakeBrickRequest) String() string {
 func (*MakeBrickRequest) ProtoMessage() {}
 
 func (x *MakeBrickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1217,7 @@ func (x *MakeBrickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeBrickRequest.ProtoReflect.Descriptor instead.
 func (*MakeBrickRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MakeBrickRequest) GetRef() *BrickRef {
@@ -1203,7 +1264,7 @@ type MakeBrickResponse struct {
 
 func (x *MakeBrickResponse) Reset() {
 	*x = MakeBrickResponse{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1276,7 @@ func (x *MakeBrickResponse) String() string {
 func (*MakeBrickResponse) ProtoMessage() {}
 
 func (x *MakeBrickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1289,7 @@ func (x *MakeBrickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeBrickResponse.ProtoReflect.Descriptor instead.
 func (*MakeBrickResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MakeBrickResponse) GetBrick() *BrickDir {
@@ -1248,7 +1309,7 @@ type RemoveBrickRequest struct {
 
 func (x *RemoveBrickRequest) Reset() {
 	*x = RemoveBrickRequest{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1321,7 @@ func (x *RemoveBrickRequest) String() string {
 func (*RemoveBrickRequest) ProtoMessage() {}
 
 func (x *RemoveBrickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1334,7 @@ func (x *RemoveBrickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveBrickRequest.ProtoReflect.Descriptor instead.
 func (*RemoveBrickRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveBrickRequest) GetRef() *BrickRef {
@@ -1298,7 +1359,7 @@ type RemoveBrickResponse struct {
 
 func (x *RemoveBrickResponse) Reset() {
 	*x = RemoveBrickResponse{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1371,7 @@ func (x *RemoveBrickResponse) String() string {
 func (*RemoveBrickResponse) ProtoMessage() {}
 
 func (x *RemoveBrickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1384,7 @@ func (x *RemoveBrickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveBrickResponse.ProtoReflect.Descriptor instead.
 func (*RemoveBrickResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type SetQuotaRequest struct {
@@ -1336,7 +1397,7 @@ type SetQuotaRequest struct {
 
 func (x *SetQuotaRequest) Reset() {
 	*x = SetQuotaRequest{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1409,7 @@ func (x *SetQuotaRequest) String() string {
 func (*SetQuotaRequest) ProtoMessage() {}
 
 func (x *SetQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1422,7 @@ func (x *SetQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetQuotaRequest.ProtoReflect.Descriptor instead.
 func (*SetQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetQuotaRequest) GetRef() *BrickRef {
@@ -1387,7 +1448,7 @@ type SetQuotaResponse struct {
 
 func (x *SetQuotaResponse) Reset() {
 	*x = SetQuotaResponse{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1460,7 @@ func (x *SetQuotaResponse) String() string {
 func (*SetQuotaResponse) ProtoMessage() {}
 
 func (x *SetQuotaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1473,7 @@ func (x *SetQuotaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetQuotaResponse.ProtoReflect.Descriptor instead.
 func (*SetQuotaResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetQuotaResponse) GetBrick() *BrickDir {
@@ -1432,7 +1493,7 @@ type InitRootRequest struct {
 
 func (x *InitRootRequest) Reset() {
 	*x = InitRootRequest{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1505,7 @@ func (x *InitRootRequest) String() string {
 func (*InitRootRequest) ProtoMessage() {}
 
 func (x *InitRootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1518,7 @@ func (x *InitRootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitRootRequest.ProtoReflect.Descriptor instead.
 func (*InitRootRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InitRootRequest) GetRoot() string {
@@ -1475,7 +1536,7 @@ type InitRootResponse struct {
 
 func (x *InitRootResponse) Reset() {
 	*x = InitRootResponse{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1548,7 @@ func (x *InitRootResponse) String() string {
 func (*InitRootResponse) ProtoMessage() {}
 
 func (x *InitRootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1561,87 @@ func (x *InitRootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitRootResponse.ProtoReflect.Descriptor instead.
 func (*InitRootResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
+}
+
+type SetPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        *Policy                `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyRequest) Reset() {
+	*x = SetPolicyRequest{}
+	mi := &file_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyRequest) ProtoMessage() {}
+
+func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetPolicyRequest) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+type SetPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyResponse) Reset() {
+	*x = SetPolicyResponse{}
+	mi := &file_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyResponse) ProtoMessage() {}
+
+func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*SetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 // VolumeBrick is one brick of a Gluster volume.
@@ -1515,7 +1656,7 @@ type VolumeBrick struct {
 
 func (x *VolumeBrick) Reset() {
 	*x = VolumeBrick{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1668,7 @@ func (x *VolumeBrick) String() string {
 func (*VolumeBrick) ProtoMessage() {}
 
 func (x *VolumeBrick) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1681,7 @@ func (x *VolumeBrick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeBrick.ProtoReflect.Descriptor instead.
 func (*VolumeBrick) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VolumeBrick) GetHost() string {
@@ -1578,7 +1719,7 @@ type CreateVolumeRequest struct {
 
 func (x *CreateVolumeRequest) Reset() {
 	*x = CreateVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1731,7 @@ func (x *CreateVolumeRequest) String() string {
 func (*CreateVolumeRequest) ProtoMessage() {}
 
 func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1744,7 @@ func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateVolumeRequest) GetName() string {
@@ -1656,7 +1797,7 @@ type CreateVolumeResponse struct {
 
 func (x *CreateVolumeResponse) Reset() {
 	*x = CreateVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1809,7 @@ func (x *CreateVolumeResponse) String() string {
 func (*CreateVolumeResponse) ProtoMessage() {}
 
 func (x *CreateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1822,7 @@ func (x *CreateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*CreateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 type StartVolumeRequest struct {
@@ -1693,7 +1834,7 @@ type StartVolumeRequest struct {
 
 func (x *StartVolumeRequest) Reset() {
 	*x = StartVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1846,7 @@ func (x *StartVolumeRequest) String() string {
 func (*StartVolumeRequest) ProtoMessage() {}
 
 func (x *StartVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1859,7 @@ func (x *StartVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartVolumeRequest.ProtoReflect.Descriptor instead.
 func (*StartVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartVolumeRequest) GetName() string {
@@ -1736,7 +1877,7 @@ type StartVolumeResponse struct {
 
 func (x *StartVolumeResponse) Reset() {
 	*x = StartVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1889,7 @@ func (x *StartVolumeResponse) String() string {
 func (*StartVolumeResponse) ProtoMessage() {}
 
 func (x *StartVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1902,7 @@ func (x *StartVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartVolumeResponse.ProtoReflect.Descriptor instead.
 func (*StartVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 type StopVolumeRequest struct {
@@ -1773,7 +1914,7 @@ type StopVolumeRequest struct {
 
 func (x *StopVolumeRequest) Reset() {
 	*x = StopVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1926,7 @@ func (x *StopVolumeRequest) String() string {
 func (*StopVolumeRequest) ProtoMessage() {}
 
 func (x *StopVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1939,7 @@ func (x *StopVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopVolumeRequest.ProtoReflect.Descriptor instead.
 func (*StopVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StopVolumeRequest) GetName() string {
@@ -1816,7 +1957,7 @@ type StopVolumeResponse struct {
 
 func (x *StopVolumeResponse) Reset() {
 	*x = StopVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1969,7 @@ func (x *StopVolumeResponse) String() string {
 func (*StopVolumeResponse) ProtoMessage() {}
 
 func (x *StopVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1982,7 @@ func (x *StopVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopVolumeResponse.ProtoReflect.Descriptor instead.
 func (*StopVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type DeleteVolumeRequest struct {
@@ -1853,7 +1994,7 @@ type DeleteVolumeRequest struct {
 
 func (x *DeleteVolumeRequest) Reset() {
 	*x = DeleteVolumeRequest{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2006,7 @@ func (x *DeleteVolumeRequest) String() string {
 func (*DeleteVolumeRequest) ProtoMessage() {}
 
 func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2019,7 @@ func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteVolumeRequest) GetName() string {
@@ -1896,7 +2037,7 @@ type DeleteVolumeResponse struct {
 
 func (x *DeleteVolumeResponse) Reset() {
 	*x = DeleteVolumeResponse{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2049,7 @@ func (x *DeleteVolumeResponse) String() string {
 func (*DeleteVolumeResponse) ProtoMessage() {}
 
 func (x *DeleteVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2062,7 @@ func (x *DeleteVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeResponse.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type Option struct {
@@ -1934,7 +2075,7 @@ type Option struct {
 
 func (x *Option) Reset() {
 	*x = Option{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2087,7 @@ func (x *Option) String() string {
 func (*Option) ProtoMessage() {}
 
 func (x *Option) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2100,7 @@ func (x *Option) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Option.ProtoReflect.Descriptor instead.
 func (*Option) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Option) GetKey() string {
@@ -1987,7 +2128,7 @@ type SetOptionsRequest struct {
 
 func (x *SetOptionsRequest) Reset() {
 	*x = SetOptionsRequest{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2140,7 @@ func (x *SetOptionsRequest) String() string {
 func (*SetOptionsRequest) ProtoMessage() {}
 
 func (x *SetOptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2153,7 @@ func (x *SetOptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOptionsRequest.ProtoReflect.Descriptor instead.
 func (*SetOptionsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetOptionsRequest) GetName() string {
@@ -2037,7 +2178,7 @@ type SetOptionsResponse struct {
 
 func (x *SetOptionsResponse) Reset() {
 	*x = SetOptionsResponse{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2190,7 @@ func (x *SetOptionsResponse) String() string {
 func (*SetOptionsResponse) ProtoMessage() {}
 
 func (x *SetOptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2203,7 @@ func (x *SetOptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOptionsResponse.ProtoReflect.Descriptor instead.
 func (*SetOptionsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type GlusterVolume struct {
@@ -2083,7 +2224,7 @@ type GlusterVolume struct {
 
 func (x *GlusterVolume) Reset() {
 	*x = GlusterVolume{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2236,7 @@ func (x *GlusterVolume) String() string {
 func (*GlusterVolume) ProtoMessage() {}
 
 func (x *GlusterVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2249,7 @@ func (x *GlusterVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GlusterVolume.ProtoReflect.Descriptor instead.
 func (*GlusterVolume) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GlusterVolume) GetName() string {
@@ -2190,7 +2331,7 @@ type VolumeRequest struct {
 
 func (x *VolumeRequest) Reset() {
 	*x = VolumeRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2343,7 @@ func (x *VolumeRequest) String() string {
 func (*VolumeRequest) ProtoMessage() {}
 
 func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2356,7 @@ func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
 func (*VolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VolumeRequest) GetName() string {
@@ -2234,7 +2375,7 @@ type VolumeResponse struct {
 
 func (x *VolumeResponse) Reset() {
 	*x = VolumeResponse{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2387,7 @@ func (x *VolumeResponse) String() string {
 func (*VolumeResponse) ProtoMessage() {}
 
 func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2400,7 @@ func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeResponse.ProtoReflect.Descriptor instead.
 func (*VolumeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VolumeResponse) GetVolume() *GlusterVolume {
@@ -2277,7 +2418,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2430,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2443,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 type VolumesResponse struct {
@@ -2314,7 +2455,7 @@ type VolumesResponse struct {
 
 func (x *VolumesResponse) Reset() {
 	*x = VolumesResponse{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2467,7 @@ func (x *VolumesResponse) String() string {
 func (*VolumesResponse) ProtoMessage() {}
 
 func (x *VolumesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2480,7 @@ func (x *VolumesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesResponse.ProtoReflect.Descriptor instead.
 func (*VolumesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VolumesResponse) GetVolumes() []*GlusterVolume {
@@ -2358,7 +2499,7 @@ type VolumeStatusRequest struct {
 
 func (x *VolumeStatusRequest) Reset() {
 	*x = VolumeStatusRequest{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2511,7 @@ func (x *VolumeStatusRequest) String() string {
 func (*VolumeStatusRequest) ProtoMessage() {}
 
 func (x *VolumeStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2524,7 @@ func (x *VolumeStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatusRequest.ProtoReflect.Descriptor instead.
 func (*VolumeStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VolumeStatusRequest) GetName() string {
@@ -2408,7 +2549,7 @@ type BrickStatus struct {
 
 func (x *BrickStatus) Reset() {
 	*x = BrickStatus{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2561,7 @@ func (x *BrickStatus) String() string {
 func (*BrickStatus) ProtoMessage() {}
 
 func (x *BrickStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2574,7 @@ func (x *BrickStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickStatus.ProtoReflect.Descriptor instead.
 func (*BrickStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BrickStatus) GetBrick() *VolumeBrick {
@@ -2494,7 +2635,7 @@ type VolumeStatusResponse struct {
 
 func (x *VolumeStatusResponse) Reset() {
 	*x = VolumeStatusResponse{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2647,7 @@ func (x *VolumeStatusResponse) String() string {
 func (*VolumeStatusResponse) ProtoMessage() {}
 
 func (x *VolumeStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2660,7 @@ func (x *VolumeStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatusResponse.ProtoReflect.Descriptor instead.
 func (*VolumeStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VolumeStatusResponse) GetBricks() []*BrickStatus {
@@ -2538,7 +2679,7 @@ type HealInfoRequest struct {
 
 func (x *HealInfoRequest) Reset() {
 	*x = HealInfoRequest{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2691,7 @@ func (x *HealInfoRequest) String() string {
 func (*HealInfoRequest) ProtoMessage() {}
 
 func (x *HealInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2704,7 @@ func (x *HealInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealInfoRequest.ProtoReflect.Descriptor instead.
 func (*HealInfoRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *HealInfoRequest) GetName() string {
@@ -2585,7 +2726,7 @@ type BrickHeal struct {
 
 func (x *BrickHeal) Reset() {
 	*x = BrickHeal{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2738,7 @@ func (x *BrickHeal) String() string {
 func (*BrickHeal) ProtoMessage() {}
 
 func (x *BrickHeal) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2751,7 @@ func (x *BrickHeal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrickHeal.ProtoReflect.Descriptor instead.
 func (*BrickHeal) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *BrickHeal) GetBrick() *VolumeBrick {
@@ -2650,7 +2791,7 @@ type HealInfoResponse struct {
 
 func (x *HealInfoResponse) Reset() {
 	*x = HealInfoResponse{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2662,7 +2803,7 @@ func (x *HealInfoResponse) String() string {
 func (*HealInfoResponse) ProtoMessage() {}
 
 func (x *HealInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2675,7 +2816,7 @@ func (x *HealInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealInfoResponse.ProtoReflect.Descriptor instead.
 func (*HealInfoResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *HealInfoResponse) GetBricks() []*BrickHeal {
@@ -2693,7 +2834,7 @@ type PeersRequest struct {
 
 func (x *PeersRequest) Reset() {
 	*x = PeersRequest{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2846,7 @@ func (x *PeersRequest) String() string {
 func (*PeersRequest) ProtoMessage() {}
 
 func (x *PeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2859,7 @@ func (x *PeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
 func (*PeersRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 type Peer struct {
@@ -2735,7 +2876,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2888,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2901,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Peer) GetUuid() string {
@@ -2814,7 +2955,7 @@ type PeersResponse struct {
 
 func (x *PeersResponse) Reset() {
 	*x = PeersResponse{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2967,7 @@ func (x *PeersResponse) String() string {
 func (*PeersResponse) ProtoMessage() {}
 
 func (x *PeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2980,7 @@ func (x *PeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersResponse.ProtoReflect.Descriptor instead.
 func (*PeersResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PeersResponse) GetPeers() []*Peer {
@@ -2859,7 +3000,7 @@ type ProbePeerRequest struct {
 
 func (x *ProbePeerRequest) Reset() {
 	*x = ProbePeerRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3012,7 @@ func (x *ProbePeerRequest) String() string {
 func (*ProbePeerRequest) ProtoMessage() {}
 
 func (x *ProbePeerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3025,7 @@ func (x *ProbePeerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbePeerRequest.ProtoReflect.Descriptor instead.
 func (*ProbePeerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProbePeerRequest) GetHost() string {
@@ -2902,7 +3043,7 @@ type ProbePeerResponse struct {
 
 func (x *ProbePeerResponse) Reset() {
 	*x = ProbePeerResponse{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3055,7 @@ func (x *ProbePeerResponse) String() string {
 func (*ProbePeerResponse) ProtoMessage() {}
 
 func (x *ProbePeerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3068,7 @@ func (x *ProbePeerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbePeerResponse.ProtoReflect.Descriptor instead.
 func (*ProbePeerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 var File_agent_proto protoreflect.FileDescriptor
@@ -2947,7 +3088,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\acommand\x18\x02 \x01(\tR\acommand\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\"\x11\n" +
-	"\x0fDescribeRequest\"\xed\x04\n" +
+	"\x0fDescribeRequest\"\xa2\x05\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x18\n" +
@@ -2966,8 +3107,12 @@ const file_agent_proto_rawDesc = "" +
 	"\x12clock_synchronised\x18\x0e \x01(\bR\x11clockSynchronised\x12/\n" +
 	"\x13certificate_expires\x18\x0f \x01(\x03R\x12certificateExpires\x12\x1a\n" +
 	"\bproblems\x18\x10 \x03(\tR\bproblems\x12\x17\n" +
-	"\x04load\x18\x11 \x01(\x01H\x00R\x04load\x88\x01\x01B\a\n" +
-	"\x05_load\"\x80\x03\n" +
+	"\x04load\x18\x11 \x01(\x01H\x00R\x04load\x88\x01\x01\x123\n" +
+	"\x06policy\x18\x12 \x01(\v2\x1b.bricklayer.agent.v1.PolicyR\x06policyB\a\n" +
+	"\x05_load\"p\n" +
+	"\x06Policy\x12-\n" +
+	"\x12overcommit_percent\x18\x01 \x01(\x03R\x11overcommitPercent\x127\n" +
+	"\x18trash_entries_per_second\x18\x02 \x01(\x03R\x15trashEntriesPerSecond\"\x80\x03\n" +
 	"\tRootState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -3038,7 +3183,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x05brick\x18\x01 \x01(\v2\x1d.bricklayer.agent.v1.BrickDirR\x05brick\"%\n" +
 	"\x0fInitRootRequest\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\"\x12\n" +
-	"\x10InitRootResponse\"O\n" +
+	"\x10InitRootResponse\"G\n" +
+	"\x10SetPolicyRequest\x123\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1b.bricklayer.agent.v1.PolicyR\x06policy\"\x13\n" +
+	"\x11SetPolicyResponse\"O\n" +
 	"\vVolumeBrick\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -3149,14 +3297,15 @@ const file_agent_proto_rawDesc = "" +
 	"RemoveMode\x12\x1b\n" +
 	"\x17REMOVE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REMOVE_MODE_TRASH\x10\x01\x12\x17\n" +
-	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xa0\f\n" +
+	"\x13REMOVE_MODE_ARCHIVE\x10\x022\xfc\f\n" +
 	"\x05Agent\x12W\n" +
 	"\bDescribe\x12$.bricklayer.agent.v1.DescribeRequest\x1a%.bricklayer.agent.v1.DescribeResponse\x12Q\n" +
 	"\x06Bricks\x12\".bricklayer.agent.v1.BricksRequest\x1a#.bricklayer.agent.v1.BricksResponse\x12Z\n" +
 	"\tMakeBrick\x12%.bricklayer.agent.v1.MakeBrickRequest\x1a&.bricklayer.agent.v1.MakeBrickResponse\x12`\n" +
 	"\vRemoveBrick\x12'.bricklayer.agent.v1.RemoveBrickRequest\x1a(.bricklayer.agent.v1.RemoveBrickResponse\x12W\n" +
 	"\bSetQuota\x12$.bricklayer.agent.v1.SetQuotaRequest\x1a%.bricklayer.agent.v1.SetQuotaResponse\x12W\n" +
-	"\bInitRoot\x12$.bricklayer.agent.v1.InitRootRequest\x1a%.bricklayer.agent.v1.InitRootResponse\x12c\n" +
+	"\bInitRoot\x12$.bricklayer.agent.v1.InitRootRequest\x1a%.bricklayer.agent.v1.InitRootResponse\x12Z\n" +
+	"\tSetPolicy\x12%.bricklayer.agent.v1.SetPolicyRequest\x1a&.bricklayer.agent.v1.SetPolicyResponse\x12c\n" +
 	"\fCreateVolume\x12(.bricklayer.agent.v1.CreateVolumeRequest\x1a).bricklayer.agent.v1.CreateVolumeResponse\x12`\n" +
 	"\vStartVolume\x12'.bricklayer.agent.v1.StartVolumeRequest\x1a(.bricklayer.agent.v1.StartVolumeResponse\x12]\n" +
 	"\n" +
@@ -3184,7 +3333,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_agent_proto_goTypes = []any{
 	(Kind)(0),                    // 0: bricklayer.agent.v1.Kind
 	(RemoveMode)(0),              // 1: bricklayer.agent.v1.RemoveMode
@@ -3192,120 +3341,127 @@ var file_agent_proto_goTypes = []any{
 	(*GlusterFailure)(nil),       // 3: bricklayer.agent.v1.GlusterFailure
 	(*DescribeRequest)(nil),      // 4: bricklayer.agent.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 5: bricklayer.agent.v1.DescribeResponse
-	(*RootState)(nil),            // 6: bricklayer.agent.v1.RootState
-	(*BrickRef)(nil),             // 7: bricklayer.agent.v1.BrickRef
-	(*Quota)(nil),                // 8: bricklayer.agent.v1.Quota
-	(*Mark)(nil),                 // 9: bricklayer.agent.v1.Mark
-	(*Place)(nil),                // 10: bricklayer.agent.v1.Place
-	(*BrickDir)(nil),             // 11: bricklayer.agent.v1.BrickDir
-	(*BricksRequest)(nil),        // 12: bricklayer.agent.v1.BricksRequest
-	(*BricksResponse)(nil),       // 13: bricklayer.agent.v1.BricksResponse
-	(*MakeBrickRequest)(nil),     // 14: bricklayer.agent.v1.MakeBrickRequest
-	(*MakeBrickResponse)(nil),    // 15: bricklayer.agent.v1.MakeBrickResponse
-	(*RemoveBrickRequest)(nil),   // 16: bricklayer.agent.v1.RemoveBrickRequest
-	(*RemoveBrickResponse)(nil),  // 17: bricklayer.agent.v1.RemoveBrickResponse
-	(*SetQuotaRequest)(nil),      // 18: bricklayer.agent.v1.SetQuotaRequest
-	(*SetQuotaResponse)(nil),     // 19: bricklayer.agent.v1.SetQuotaResponse
-	(*InitRootRequest)(nil),      // 20: bricklayer.agent.v1.InitRootRequest
-	(*InitRootResponse)(nil),     // 21: bricklayer.agent.v1.InitRootResponse
-	(*VolumeBrick)(nil),          // 22: bricklayer.agent.v1.VolumeBrick
-	(*CreateVolumeRequest)(nil),  // 23: bricklayer.agent.v1.CreateVolumeRequest
-	(*CreateVolumeResponse)(nil), // 24: bricklayer.agent.v1.CreateVolumeResponse
-	(*StartVolumeRequest)(nil),   // 25: bricklayer.agent.v1.StartVolumeRequest
-	(*StartVolumeResponse)(nil),  // 26: bricklayer.agent.v1.StartVolumeResponse
-	(*StopVolumeRequest)(nil),    // 27: bricklayer.agent.v1.StopVolumeRequest
-	(*StopVolumeResponse)(nil),   // 28: bricklayer.agent.v1.StopVolumeResponse
-	(*DeleteVolumeRequest)(nil),  // 29: bricklayer.agent.v1.DeleteVolumeRequest
-	(*DeleteVolumeResponse)(nil), // 30: bricklayer.agent.v1.DeleteVolumeResponse
-	(*Option)(nil),               // 31: bricklayer.agent.v1.Option
-	(*SetOptionsRequest)(nil),    // 32: bricklayer.agent.v1.SetOptionsRequest
-	(*SetOptionsResponse)(nil),   // 33: bricklayer.agent.v1.SetOptionsResponse
-	(*GlusterVolume)(nil),        // 34: bricklayer.agent.v1.GlusterVolume
-	(*VolumeRequest)(nil),        // 35: bricklayer.agent.v1.VolumeRequest
-	(*VolumeResponse)(nil),       // 36: bricklayer.agent.v1.VolumeResponse
-	(*VolumesRequest)(nil),       // 37: bricklayer.agent.v1.VolumesRequest
-	(*VolumesResponse)(nil),      // 38: bricklayer.agent.v1.VolumesResponse
-	(*VolumeStatusRequest)(nil),  // 39: bricklayer.agent.v1.VolumeStatusRequest
-	(*BrickStatus)(nil),          // 40: bricklayer.agent.v1.BrickStatus
-	(*VolumeStatusResponse)(nil), // 41: bricklayer.agent.v1.VolumeStatusResponse
-	(*HealInfoRequest)(nil),      // 42: bricklayer.agent.v1.HealInfoRequest
-	(*BrickHeal)(nil),            // 43: bricklayer.agent.v1.BrickHeal
-	(*HealInfoResponse)(nil),     // 44: bricklayer.agent.v1.HealInfoResponse
-	(*PeersRequest)(nil),         // 45: bricklayer.agent.v1.PeersRequest
-	(*Peer)(nil),                 // 46: bricklayer.agent.v1.Peer
-	(*PeersResponse)(nil),        // 47: bricklayer.agent.v1.PeersResponse
-	(*ProbePeerRequest)(nil),     // 48: bricklayer.agent.v1.ProbePeerRequest
-	(*ProbePeerResponse)(nil),    // 49: bricklayer.agent.v1.ProbePeerResponse
-	nil,                          // 50: bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	(*Policy)(nil),               // 6: bricklayer.agent.v1.Policy
+	(*RootState)(nil),            // 7: bricklayer.agent.v1.RootState
+	(*BrickRef)(nil),             // 8: bricklayer.agent.v1.BrickRef
+	(*Quota)(nil),                // 9: bricklayer.agent.v1.Quota
+	(*Mark)(nil),                 // 10: bricklayer.agent.v1.Mark
+	(*Place)(nil),                // 11: bricklayer.agent.v1.Place
+	(*BrickDir)(nil),             // 12: bricklayer.agent.v1.BrickDir
+	(*BricksRequest)(nil),        // 13: bricklayer.agent.v1.BricksRequest
+	(*BricksResponse)(nil),       // 14: bricklayer.agent.v1.BricksResponse
+	(*MakeBrickRequest)(nil),     // 15: bricklayer.agent.v1.MakeBrickRequest
+	(*MakeBrickResponse)(nil),    // 16: bricklayer.agent.v1.MakeBrickResponse
+	(*RemoveBrickRequest)(nil),   // 17: bricklayer.agent.v1.RemoveBrickRequest
+	(*RemoveBrickResponse)(nil),  // 18: bricklayer.agent.v1.RemoveBrickResponse
+	(*SetQuotaRequest)(nil),      // 19: bricklayer.agent.v1.SetQuotaRequest
+	(*SetQuotaResponse)(nil),     // 20: bricklayer.agent.v1.SetQuotaResponse
+	(*InitRootRequest)(nil),      // 21: bricklayer.agent.v1.InitRootRequest
+	(*InitRootResponse)(nil),     // 22: bricklayer.agent.v1.InitRootResponse
+	(*SetPolicyRequest)(nil),     // 23: bricklayer.agent.v1.SetPolicyRequest
+	(*SetPolicyResponse)(nil),    // 24: bricklayer.agent.v1.SetPolicyResponse
+	(*VolumeBrick)(nil),          // 25: bricklayer.agent.v1.VolumeBrick
+	(*CreateVolumeRequest)(nil),  // 26: bricklayer.agent.v1.CreateVolumeRequest
+	(*CreateVolumeResponse)(nil), // 27: bricklayer.agent.v1.CreateVolumeResponse
+	(*StartVolumeRequest)(nil),   // 28: bricklayer.agent.v1.StartVolumeRequest
+	(*StartVolumeResponse)(nil),  // 29: bricklayer.agent.v1.StartVolumeResponse
+	(*StopVolumeRequest)(nil),    // 30: bricklayer.agent.v1.StopVolumeRequest
+	(*StopVolumeResponse)(nil),   // 31: bricklayer.agent.v1.StopVolumeResponse
+	(*DeleteVolumeRequest)(nil),  // 32: bricklayer.agent.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil), // 33: bricklayer.agent.v1.DeleteVolumeResponse
+	(*Option)(nil),               // 34: bricklayer.agent.v1.Option
+	(*SetOptionsRequest)(nil),    // 35: bricklayer.agent.v1.SetOptionsRequest
+	(*SetOptionsResponse)(nil),   // 36: bricklayer.agent.v1.SetOptionsResponse
+	(*GlusterVolume)(nil),        // 37: bricklayer.agent.v1.GlusterVolume
+	(*VolumeRequest)(nil),        // 38: bricklayer.agent.v1.VolumeRequest
+	(*VolumeResponse)(nil),       // 39: bricklayer.agent.v1.VolumeResponse
+	(*VolumesRequest)(nil),       // 40: bricklayer.agent.v1.VolumesRequest
+	(*VolumesResponse)(nil),      // 41: bricklayer.agent.v1.VolumesResponse
+	(*VolumeStatusRequest)(nil),  // 42: bricklayer.agent.v1.VolumeStatusRequest
+	(*BrickStatus)(nil),          // 43: bricklayer.agent.v1.BrickStatus
+	(*VolumeStatusResponse)(nil), // 44: bricklayer.agent.v1.VolumeStatusResponse
+	(*HealInfoRequest)(nil),      // 45: bricklayer.agent.v1.HealInfoRequest
+	(*BrickHeal)(nil),            // 46: bricklayer.agent.v1.BrickHeal
+	(*HealInfoResponse)(nil),     // 47: bricklayer.agent.v1.HealInfoResponse
+	(*PeersRequest)(nil),         // 48: bricklayer.agent.v1.PeersRequest
+	(*Peer)(nil),                 // 49: bricklayer.agent.v1.Peer
+	(*PeersResponse)(nil),        // 50: bricklayer.agent.v1.PeersResponse
+	(*ProbePeerRequest)(nil),     // 51: bricklayer.agent.v1.ProbePeerRequest
+	(*ProbePeerResponse)(nil),    // 52: bricklayer.agent.v1.ProbePeerResponse
+	nil,                          // 53: bricklayer.agent.v1.GlusterVolume.OptionsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	0,  // 0: bricklayer.agent.v1.Failure.kind:type_name -> bricklayer.agent.v1.Kind
 	3,  // 1: bricklayer.agent.v1.Failure.gluster:type_name -> bricklayer.agent.v1.GlusterFailure
-	6,  // 2: bricklayer.agent.v1.DescribeResponse.roots:type_name -> bricklayer.agent.v1.RootState
-	10, // 3: bricklayer.agent.v1.Mark.layout:type_name -> bricklayer.agent.v1.Place
-	7,  // 4: bricklayer.agent.v1.BrickDir.ref:type_name -> bricklayer.agent.v1.BrickRef
-	9,  // 5: bricklayer.agent.v1.BrickDir.mark:type_name -> bricklayer.agent.v1.Mark
-	8,  // 6: bricklayer.agent.v1.BrickDir.quota:type_name -> bricklayer.agent.v1.Quota
-	11, // 7: bricklayer.agent.v1.BricksResponse.bricks:type_name -> bricklayer.agent.v1.BrickDir
-	7,  // 8: bricklayer.agent.v1.MakeBrickRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
-	9,  // 9: bricklayer.agent.v1.MakeBrickRequest.mark:type_name -> bricklayer.agent.v1.Mark
-	8,  // 10: bricklayer.agent.v1.MakeBrickRequest.quota:type_name -> bricklayer.agent.v1.Quota
-	11, // 11: bricklayer.agent.v1.MakeBrickResponse.brick:type_name -> bricklayer.agent.v1.BrickDir
-	7,  // 12: bricklayer.agent.v1.RemoveBrickRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
-	1,  // 13: bricklayer.agent.v1.RemoveBrickRequest.mode:type_name -> bricklayer.agent.v1.RemoveMode
-	7,  // 14: bricklayer.agent.v1.SetQuotaRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
-	8,  // 15: bricklayer.agent.v1.SetQuotaRequest.quota:type_name -> bricklayer.agent.v1.Quota
-	11, // 16: bricklayer.agent.v1.SetQuotaResponse.brick:type_name -> bricklayer.agent.v1.BrickDir
-	22, // 17: bricklayer.agent.v1.CreateVolumeRequest.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
-	31, // 18: bricklayer.agent.v1.SetOptionsRequest.options:type_name -> bricklayer.agent.v1.Option
-	22, // 19: bricklayer.agent.v1.GlusterVolume.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
-	50, // 20: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
-	34, // 21: bricklayer.agent.v1.VolumeResponse.volume:type_name -> bricklayer.agent.v1.GlusterVolume
-	34, // 22: bricklayer.agent.v1.VolumesResponse.volumes:type_name -> bricklayer.agent.v1.GlusterVolume
-	22, // 23: bricklayer.agent.v1.BrickStatus.brick:type_name -> bricklayer.agent.v1.VolumeBrick
-	40, // 24: bricklayer.agent.v1.VolumeStatusResponse.bricks:type_name -> bricklayer.agent.v1.BrickStatus
-	22, // 25: bricklayer.agent.v1.BrickHeal.brick:type_name -> bricklayer.agent.v1.VolumeBrick
-	43, // 26: bricklayer.agent.v1.HealInfoResponse.bricks:type_name -> bricklayer.agent.v1.BrickHeal
-	46, // 27: bricklayer.agent.v1.PeersResponse.peers:type_name -> bricklayer.agent.v1.Peer
-	4,  // 28: bricklayer.agent.v1.Agent.Describe:input_type -> bricklayer.agent.v1.DescribeRequest
-	12, // 29: bricklayer.agent.v1.Agent.Bricks:input_type -> bricklayer.agent.v1.BricksRequest
-	14, // 30: bricklayer.agent.v1.Agent.MakeBrick:input_type -> bricklayer.agent.v1.MakeBrickRequest
-	16, // 31: bricklayer.agent.v1.Agent.RemoveBrick:input_type -> bricklayer.agent.v1.RemoveBrickRequest
-	18, // 32: bricklayer.agent.v1.Agent.SetQuota:input_type -> bricklayer.agent.v1.SetQuotaRequest
-	20, // 33: bricklayer.agent.v1.Agent.InitRoot:input_type -> bricklayer.agent.v1.InitRootRequest
-	23, // 34: bricklayer.agent.v1.Agent.CreateVolume:input_type -> bricklayer.agent.v1.CreateVolumeRequest
-	25, // 35: bricklayer.agent.v1.Agent.StartVolume:input_type -> bricklayer.agent.v1.StartVolumeRequest
-	27, // 36: bricklayer.agent.v1.Agent.StopVolume:input_type -> bricklayer.agent.v1.StopVolumeRequest
-	29, // 37: bricklayer.agent.v1.Agent.DeleteVolume:input_type -> bricklayer.agent.v1.DeleteVolumeRequest
-	32, // 38: bricklayer.agent.v1.Agent.SetOptions:input_type -> bricklayer.agent.v1.SetOptionsRequest
-	35, // 39: bricklayer.agent.v1.Agent.Volume:input_type -> bricklayer.agent.v1.VolumeRequest
-	37, // 40: bricklayer.agent.v1.Agent.Volumes:input_type -> bricklayer.agent.v1.VolumesRequest
-	39, // 41: bricklayer.agent.v1.Agent.VolumeStatus:input_type -> bricklayer.agent.v1.VolumeStatusRequest
-	42, // 42: bricklayer.agent.v1.Agent.HealInfo:input_type -> bricklayer.agent.v1.HealInfoRequest
-	45, // 43: bricklayer.agent.v1.Agent.Peers:input_type -> bricklayer.agent.v1.PeersRequest
-	48, // 44: bricklayer.agent.v1.Agent.ProbePeer:input_type -> bricklayer.agent.v1.ProbePeerRequest
-	5,  // 45: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
-	13, // 46: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
-	15, // 47: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
-	17, // 48: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
-	19, // 49: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
-	21, // 50: bricklayer.agent.v1.Agent.InitRoot:output_type -> bricklayer.agent.v1.InitRootResponse
-	24, // 51: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
-	26, // 52: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
-	28, // 53: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
-	30, // 54: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
-	33, // 55: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
-	36, // 56: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
-	38, // 57: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
-	41, // 58: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
-	44, // 59: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
-	47, // 60: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
-	49, // 61: bricklayer.agent.v1.Agent.ProbePeer:output_type -> bricklayer.agent.v1.ProbePeerResponse
-	45, // [45:62] is the sub-list for method output_type
-	28, // [28:45] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	7,  // 2: bricklayer.agent.v1.DescribeResponse.roots:type_name -> bricklayer.agent.v1.RootState
+	6,  // 3: bricklayer.agent.v1.DescribeResponse.policy:type_name -> bricklayer.agent.v1.Policy
+	11, // 4: bricklayer.agent.v1.Mark.layout:type_name -> bricklayer.agent.v1.Place
+	8,  // 5: bricklayer.agent.v1.BrickDir.ref:type_name -> bricklayer.agent.v1.BrickRef
+	10, // 6: bricklayer.agent.v1.BrickDir.mark:type_name -> bricklayer.agent.v1.Mark
+	9,  // 7: bricklayer.agent.v1.BrickDir.quota:type_name -> bricklayer.agent.v1.Quota
+	12, // 8: bricklayer.agent.v1.BricksResponse.bricks:type_name -> bricklayer.agent.v1.BrickDir
+	8,  // 9: bricklayer.agent.v1.MakeBrickRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
+	10, // 10: bricklayer.agent.v1.MakeBrickRequest.mark:type_name -> bricklayer.agent.v1.Mark
+	9,  // 11: bricklayer.agent.v1.MakeBrickRequest.quota:type_name -> bricklayer.agent.v1.Quota
+	12, // 12: bricklayer.agent.v1.MakeBrickResponse.brick:type_name -> bricklayer.agent.v1.BrickDir
+	8,  // 13: bricklayer.agent.v1.RemoveBrickRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
+	1,  // 14: bricklayer.agent.v1.RemoveBrickRequest.mode:type_name -> bricklayer.agent.v1.RemoveMode
+	8,  // 15: bricklayer.agent.v1.SetQuotaRequest.ref:type_name -> bricklayer.agent.v1.BrickRef
+	9,  // 16: bricklayer.agent.v1.SetQuotaRequest.quota:type_name -> bricklayer.agent.v1.Quota
+	12, // 17: bricklayer.agent.v1.SetQuotaResponse.brick:type_name -> bricklayer.agent.v1.BrickDir
+	6,  // 18: bricklayer.agent.v1.SetPolicyRequest.policy:type_name -> bricklayer.agent.v1.Policy
+	25, // 19: bricklayer.agent.v1.CreateVolumeRequest.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
+	34, // 20: bricklayer.agent.v1.SetOptionsRequest.options:type_name -> bricklayer.agent.v1.Option
+	25, // 21: bricklayer.agent.v1.GlusterVolume.bricks:type_name -> bricklayer.agent.v1.VolumeBrick
+	53, // 22: bricklayer.agent.v1.GlusterVolume.options:type_name -> bricklayer.agent.v1.GlusterVolume.OptionsEntry
+	37, // 23: bricklayer.agent.v1.VolumeResponse.volume:type_name -> bricklayer.agent.v1.GlusterVolume
+	37, // 24: bricklayer.agent.v1.VolumesResponse.volumes:type_name -> bricklayer.agent.v1.GlusterVolume
+	25, // 25: bricklayer.agent.v1.BrickStatus.brick:type_name -> bricklayer.agent.v1.VolumeBrick
+	43, // 26: bricklayer.agent.v1.VolumeStatusResponse.bricks:type_name -> bricklayer.agent.v1.BrickStatus
+	25, // 27: bricklayer.agent.v1.BrickHeal.brick:type_name -> bricklayer.agent.v1.VolumeBrick
+	46, // 28: bricklayer.agent.v1.HealInfoResponse.bricks:type_name -> bricklayer.agent.v1.BrickHeal
+	49, // 29: bricklayer.agent.v1.PeersResponse.peers:type_name -> bricklayer.agent.v1.Peer
+	4,  // 30: bricklayer.agent.v1.Agent.Describe:input_type -> bricklayer.agent.v1.DescribeRequest
+	13, // 31: bricklayer.agent.v1.Agent.Bricks:input_type -> bricklayer.agent.v1.BricksRequest
+	15, // 32: bricklayer.agent.v1.Agent.MakeBrick:input_type -> bricklayer.agent.v1.MakeBrickRequest
+	17, // 33: bricklayer.agent.v1.Agent.RemoveBrick:input_type -> bricklayer.agent.v1.RemoveBrickRequest
+	19, // 34: bricklayer.agent.v1.Agent.SetQuota:input_type -> bricklayer.agent.v1.SetQuotaRequest
+	21, // 35: bricklayer.agent.v1.Agent.InitRoot:input_type -> bricklayer.agent.v1.InitRootRequest
+	23, // 36: bricklayer.agent.v1.Agent.SetPolicy:input_type -> bricklayer.agent.v1.SetPolicyRequest
+	26, // 37: bricklayer.agent.v1.Agent.CreateVolume:input_type -> bricklayer.agent.v1.CreateVolumeRequest
+	28, // 38: bricklayer.agent.v1.Agent.StartVolume:input_type -> bricklayer.agent.v1.StartVolumeRequest
+	30, // 39: bricklayer.agent.v1.Agent.StopVolume:input_type -> bricklayer.agent.v1.StopVolumeRequest
+	32, // 40: bricklayer.agent.v1.Agent.DeleteVolume:input_type -> bricklayer.agent.v1.DeleteVolumeRequest
+	35, // 41: bricklayer.agent.v1.Agent.SetOptions:input_type -> bricklayer.agent.v1.SetOptionsRequest
+	38, // 42: bricklayer.agent.v1.Agent.Volume:input_type -> bricklayer.agent.v1.VolumeRequest
+	40, // 43: bricklayer.agent.v1.Agent.Volumes:input_type -> bricklayer.agent.v1.VolumesRequest
+	42, // 44: bricklayer.agent.v1.Agent.VolumeStatus:input_type -> bricklayer.agent.v1.VolumeStatusRequest
+	45, // 45: bricklayer.agent.v1.Agent.HealInfo:input_type -> bricklayer.agent.v1.HealInfoRequest
+	48, // 46: bricklayer.agent.v1.Agent.Peers:input_type -> bricklayer.agent.v1.PeersRequest
+	51, // 47: bricklayer.agent.v1.Agent.ProbePeer:input_type -> bricklayer.agent.v1.ProbePeerRequest
+	5,  // 48: bricklayer.agent.v1.Agent.Describe:output_type -> bricklayer.agent.v1.DescribeResponse
+	14, // 49: bricklayer.agent.v1.Agent.Bricks:output_type -> bricklayer.agent.v1.BricksResponse
+	16, // 50: bricklayer.agent.v1.Agent.MakeBrick:output_type -> bricklayer.agent.v1.MakeBrickResponse
+	18, // 51: bricklayer.agent.v1.Agent.RemoveBrick:output_type -> bricklayer.agent.v1.RemoveBrickResponse
+	20, // 52: bricklayer.agent.v1.Agent.SetQuota:output_type -> bricklayer.agent.v1.SetQuotaResponse
+	22, // 53: bricklayer.agent.v1.Agent.InitRoot:output_type -> bricklayer.agent.v1.InitRootResponse
+	24, // 54: bricklayer.agent.v1.Agent.SetPolicy:output_type -> bricklayer.agent.v1.SetPolicyResponse
+	27, // 55: bricklayer.agent.v1.Agent.CreateVolume:output_type -> bricklayer.agent.v1.CreateVolumeResponse
+	29, // 56: bricklayer.agent.v1.Agent.StartVolume:output_type -> bricklayer.agent.v1.StartVolumeResponse
+	31, // 57: bricklayer.agent.v1.Agent.StopVolume:output_type -> bricklayer.agent.v1.StopVolumeResponse
+	33, // 58: bricklayer.agent.v1.Agent.DeleteVolume:output_type -> bricklayer.agent.v1.DeleteVolumeResponse
+	36, // 59: bricklayer.agent.v1.Agent.SetOptions:output_type -> bricklayer.agent.v1.SetOptionsResponse
+	39, // 60: bricklayer.agent.v1.Agent.Volume:output_type -> bricklayer.agent.v1.VolumeResponse
+	41, // 61: bricklayer.agent.v1.Agent.Volumes:output_type -> bricklayer.agent.v1.VolumesResponse
+	44, // 62: bricklayer.agent.v1.Agent.VolumeStatus:output_type -> bricklayer.agent.v1.VolumeStatusResponse
+	47, // 63: bricklayer.agent.v1.Agent.HealInfo:output_type -> bricklayer.agent.v1.HealInfoResponse
+	50, // 64: bricklayer.agent.v1.Agent.Peers:output_type -> bricklayer.agent.v1.PeersResponse
+	52, // 65: bricklayer.agent.v1.Agent.ProbePeer:output_type -> bricklayer.agent.v1.ProbePeerResponse
+	48, // [48:66] is the sub-list for method output_type
+	30, // [30:48] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -3320,7 +3476,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	Agent_RemoveBrick_FullMethodName  = "/bricklayer.agent.v1.Agent/RemoveBrick"
 	Agent_SetQuota_FullMethodName     = "/bricklayer.agent.v1.Agent/SetQuota"
 	Agent_InitRoot_FullMethodName     = "/bricklayer.agent.v1.Agent/InitRoot"
+	Agent_SetPolicy_FullMethodName    = "/bricklayer.agent.v1.Agent/SetPolicy"
 	Agent_CreateVolume_FullMethodName = "/bricklayer.agent.v1.Agent/CreateVolume"
 	Agent_StartVolume_FullMethodName  = "/bricklayer.agent.v1.Agent/StartVolume"
 	Agent_StopVolume_FullMethodName   = "/bricklayer.agent.v1.Agent/StopVolume"
@@ -54,6 +55,7 @@ type AgentClient interface {
 	RemoveBrick(ctx context.Context, in *RemoveBrickRequest, opts ...grpc.CallOption) (*RemoveBrickResponse, error)
 	SetQuota(ctx context.Context, in *SetQuotaRequest, opts ...grpc.CallOption) (*SetQuotaResponse, error)
 	InitRoot(ctx context.Context, in *InitRootRequest, opts ...grpc.CallOption) (*InitRootResponse, error)
+	SetPolicy(ctx context.Context, in *SetPolicyRequest, opts ...grpc.CallOption) (*SetPolicyResponse, error)
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*CreateVolumeResponse, error)
 	StartVolume(ctx context.Context, in *StartVolumeRequest, opts ...grpc.CallOption) (*StartVolumeResponse, error)
 	StopVolume(ctx context.Context, in *StopVolumeRequest, opts ...grpc.CallOption) (*StopVolumeResponse, error)
@@ -129,6 +131,16 @@ func (c *agentClient) InitRoot(ctx context.Context, in *InitRootRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(InitRootResponse)
 	err := c.cc.Invoke(ctx, Agent_InitRoot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) SetPolicy(ctx context.Context, in *SetPolicyRequest, opts ...grpc.CallOption) (*SetPolicyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetPolicyResponse)
+	err := c.cc.Invoke(ctx, Agent_SetPolicy_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -255,6 +267,7 @@ type AgentServer interface {
 	RemoveBrick(context.Context, *RemoveBrickRequest) (*RemoveBrickResponse, error)
 	SetQuota(context.Context, *SetQuotaRequest) (*SetQuotaResponse, error)
 	InitRoot(context.Context, *InitRootRequest) (*InitRootResponse, error)
+	SetPolicy(context.Context, *SetPolicyRequest) (*SetPolicyResponse, error)
 	CreateVolume(context.Context, *CreateVolumeRequest) (*CreateVolumeResponse, error)
 	StartVolume(context.Context, *StartVolumeRequest) (*StartVolumeResponse, error)
 	StopVolume(context.Context, *StopVolumeRequest) (*StopVolumeResponse, error)
@@ -293,6 +306,9 @@ func (UnimplementedAgentServer) SetQuota(context.Context, *SetQuotaRequest) (*Se
 }
 func (UnimplementedAgentServer) InitRoot(context.Context, *InitRootRequest) (*InitRootResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method InitRoot not implemented")
+}
+func (UnimplementedAgentServer) SetPolicy(context.Context, *SetPolicyRequest) (*SetPolicyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetPolicy not implemented")
 }
 func (UnimplementedAgentServer) CreateVolume(context.Context, *CreateVolumeRequest) (*CreateVolumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVolume not implemented")
@@ -452,6 +468,24 @@ func _Agent_InitRoot_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).InitRoot(ctx, req.(*InitRootRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_SetPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).SetPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_SetPolicy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).SetPolicy(ctx, req.(*SetPolicyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -684,6 +718,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "InitRoot",
 			Handler:    _Agent_InitRoot_Handler,
+		},
+		{
+			MethodName: "SetPolicy",
+			Handler:    _Agent_SetPolicy_Handler,
 		},
 		{
 			MethodName: "CreateVolume",

@@ -306,6 +306,9 @@ func (j Job) layout() Job {
 			options[key] = v
 		}
 	}
+	if each, ok := j.Options["filesize"]; ok {
+		options["bs"] = each // fio writes nothing to a file that is smaller than a block
+	}
 	if _, ok := options["size"]; !ok && options["filesize"] == "" {
 		options["size"] = strconv.Itoa(defaultSize)
 	}

@@ -28,6 +28,14 @@ type StoragePoolSpecApplyConfiguration struct {
 	// systems: XFS with project quotas, mounted at the root's path, with nothing
 	// in them. Anything else is left as it is.
 	InitRoots *bool `json:"initRoots,omitempty"`
+	// OvercommitPercent is how much of a brick root's size may be promised to
+	// volumes, in percent. What the node's agent is configured to where absent or 0;
+	// that is 100 if it says nothing.
+	OvercommitPercent *int `json:"overcommitPercent,omitempty"`
+	// TrashEntriesPerSecond bounds how fast the files of deleted volumes are removed
+	// from a brick root, in files and directories a second. What the node's agent is
+	// configured to where absent or 0; that is 1000 if it says nothing.
+	TrashEntriesPerSecond *int `json:"trashEntriesPerSecond,omitempty"`
 	// Defaults are parameters of volumes that a StorageClass of this pool may leave
 	// out: those of the class that say what a volume is, such as volumetype or
 	// volumeoptions. What the class says wins. Which keys and values there may be
@@ -99,6 +107,22 @@ func (b *StoragePoolSpecApplyConfiguration) WithManagePeers(value bool) *Storage
 // If called multiple times, the InitRoots field is set to the value of the last call.
 func (b *StoragePoolSpecApplyConfiguration) WithInitRoots(value bool) *StoragePoolSpecApplyConfiguration {
 	b.InitRoots = &value
+	return b
+}
+
+// WithOvercommitPercent sets the OvercommitPercent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OvercommitPercent field is set to the value of the last call.
+func (b *StoragePoolSpecApplyConfiguration) WithOvercommitPercent(value int) *StoragePoolSpecApplyConfiguration {
+	b.OvercommitPercent = &value
+	return b
+}
+
+// WithTrashEntriesPerSecond sets the TrashEntriesPerSecond field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TrashEntriesPerSecond field is set to the value of the last call.
+func (b *StoragePoolSpecApplyConfiguration) WithTrashEntriesPerSecond(value int) *StoragePoolSpecApplyConfiguration {
+	b.TrashEntriesPerSecond = &value
 	return b
 }
 
