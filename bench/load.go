@@ -71,7 +71,7 @@ func look(ctx context.Context, hosts []host.Host) ([]counters, error) {
 // lookAfter has all hosts but this one run a script first. Both are one command: on
 // a slow node a command costs more than what it does.
 func lookAfter(ctx context.Context, script string, hosts []host.Host) ([]counters, error) {
-	const read = "read -r line </proc/stat; echo \"$line\"; exec cat /proc/diskstats\n"
+	const read = "read -r line </proc/stat; echo \"$line\"; while read -r line; do echo \"$line\"; done </proc/diskstats\n"
 	seen := make([]counters, len(hosts))
 	errs := make([]error, len(hosts))
 	var wg sync.WaitGroup

@@ -138,13 +138,27 @@ func (r *runner) open(ctx context.Context) error {
 	if !slices.ContainsFunc(r.targets, func(t *opened) bool { return t.fault == "" }) {
 		return errors.New("no target could be opened: " + r.targets[0].fault)
 	}
-	r.looked = append([]host.Host{{}}, r.plan.Nodes...)
-	for _, t := range r.targets {
-		if !slices.ContainsFunc(r.looked, func(h host.Host) bool { return h.Name == t.place.Host.Name }) {
-			r.looked = append(r.looked, t.place.Host)
-		}
-	}
+	r.keepHosts()
 	return nil
+}
+
+// keepHosts makes the list of hosts that have a part: the nodes, and where targets
+// are. Each has one shell from now on.
+func (r *runner) keepHosts() {
+	r.looked = []host.Host{{}}
+	keep := func(h host.Host) host.Host {
+		i := slices.IndexFunc(r.looked, func(k host.Host) bool { return k.Name == h.Name })
+		if i < 0 {
+			i, r.looked = len(r.looked), append(r.looked, h.Keep())
+		}
+		return r.looked[i]
+	}
+	for _, h := range r.plan.Nodes {
+		keep(h)
+	}
+	for _, t := range r.targets {
+		t.place.Host = keep(t.place.Host)
+	}
 }
 
 // machine notes where this runs.
@@ -330,6 +344,9 @@ func (r *runner) prepare(ctx context.Context, t *opened, dir string) error {
 // close removes what was made, and notes what could not be.
 func (r *runner) close(ctx context.Context) error {
 	var errs []error
+	for _, h := range r.looked {
+		defer h.Close()
+	}
 	for _, t := range slices.Backward(r.targets) {
 		r.say("removing what was made for " + t.Name())
 		err := r.empty(ctx, t)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,8 @@ type Host struct {
 	Name string
 	// Prefix starts a command on the host, and is empty for this one.
 	Prefix []string
+
+	kept *shell // where scripts share one
 }
 
 // What a template has in the place of the node's name and address.
@@ -91,15 +94,13 @@ const grace = 5 * time.Second
 // where it failed: that is then an *Error. What a script started on another host
 // may go on there for a while after ctx has ended.
 func (h Host) Run(ctx context.Context, script string) ([]byte, error) {
-	argv := append(append([]string{}, h.Prefix...), "sh", "-s")
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	if h.kept != nil {
+		return h.kept.run(ctx, h, script)
+	}
+	cmd := command(ctx, h.Prefix)
 	cmd.Stdin = strings.NewReader(script)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	// A group of its own: Ctrl-C at the terminal is for us, who then tell it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = grace
 	err := cmd.Run()
 	if err == nil {
 		return out.Bytes(), nil
@@ -115,6 +116,17 @@ func (h Host) Run(ctx context.Context, script string) ([]byte, error) {
 		}
 	}
 	return out.Bytes(), failed
+}
+
+// command is a shell that reads scripts, started by prefix.
+func command(ctx context.Context, prefix []string) *exec.Cmd {
+	argv := append(slices.Clone(prefix), "sh", "-s")
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) // #nosec G204 -- the user says how a shell is started
+	// A group of its own: Ctrl-C at the terminal is for us, who then tell it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	return cmd
 }
 
 // tail returns the last lines of a program's complaints, on one line.

@@ -335,7 +335,7 @@ func TestPolicyIsTold(t *testing.T) {
 			},
 			events: []string{
 				"Normal PolicySet node n1 goes by the pool's overcommitPercent and trashEntriesPerSecond now",
-				"Warning PolicyRefused node n2: telling it the pool's overcommitPercent and trashEntriesPerSecond failed: set policy on node n2: unknown method SetPolicy",
+				"Warning PolicyRefused node n2: telling it the pool's overcommitPercent and trashEntriesPerSecond failed: unknown method SetPolicy",
 				"Normal PolicySet node n3 goes by the pool's overcommitPercent and trashEntriesPerSecond now",
 			},
 			wrong: "Degraded/PolicyRefused", says: "unknown method SetPolicy",
