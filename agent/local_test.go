@@ -29,6 +29,8 @@ type hostStub struct {
 	wanted [][]brick.Expectation
 }
 
+func (h *hostStub) Told() brick.Policy { return brick.Policy{OvercommitPercent: 150} }
+
 func (h *hostStub) States(context.Context) []brick.RootState { return h.states }
 
 func (h *hostStub) Bricks(context.Context, string) ([]brick.Brick, error) {
@@ -141,6 +143,9 @@ func TestDescribeLocal(t *testing.T) {
 			d, err := l.Describe(t.Context())
 			if err != nil {
 				t.Fatal(err)
+			}
+			if d.Policy != h.Told() {
+				t.Errorf("policy %+v, want %+v", d.Policy, h.Told())
 			}
 			if d.GlusterdReady != c.ready {
 				t.Errorf("ready %t, want %t; %q", d.GlusterdReady, c.ready, d.Problems)
