@@ -307,8 +307,8 @@ func (r *runner) measure(ctx context.Context, t *opened, j fio.Job, run *Run) er
 // settle has what a run wrote reach the disks, so that the next one does not wait
 // for it: buffered writes of a second can keep a slow disk busy for ten.
 func (r *runner) settle(ctx context.Context, t *opened, j fio.Job, dir string) error {
-	if j.Unit != fio.Files { // an fsync of each of many small files would take longer than the run
-		if _, err := t.place.Host.Run(ctx, "exec find "+host.Quote(dir)+" -type f -exec sync {} +\n"); err != nil {
+	if j.Writes() { // an fsync of each of many small files would take longer than the run
+		if _, err := t.place.Host.Run(ctx, "exec find "+host.Quote(dir)+" -type f -name "+host.Quote(j.Pattern())+" -exec sync {} +\n"); err != nil {
 			return fmt.Errorf("settle %s: %w", dir, err)
 		}
 	}

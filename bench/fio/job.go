@@ -243,6 +243,17 @@ func (j Job) Clients() int {
 	return n
 }
 
+// Writes reports whether the job writes into files, other than making them.
+func (j Job) Writes() bool { return strings.Contains(j.Options["rw"], "w") } // fio reads where it is told nothing
+
+// Pattern is of the names of the job's files, for a shell.
+func (j Job) Pattern() string {
+	if f, ok := j.Options["filename"]; ok {
+		return f
+	}
+	return j.Name + ".*"
+}
+
 // Bytes is how much space the job's files take, all clients' together.
 func (j Job) Bytes() (int64, error) {
 	size, err := bytesOf("size", j.Options, defaultSize)
@@ -308,6 +319,9 @@ func (j Job) layout() Job {
 	}
 	if each, ok := j.Options["filesize"]; ok {
 		options["bs"] = each // fio writes nothing to a file that is smaller than a block
+		// An fsync for each of many small files takes minutes; the first run's end syncs all.
+		delete(options, "end_fsync")
+		options["create_fsync"] = "0"
 	}
 	if _, ok := options["size"]; !ok && options["filesize"] == "" {
 		options["size"] = strconv.Itoa(defaultSize)

@@ -137,3 +137,26 @@ func TestResize(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesThatAJobWrites(t *testing.T) {
+	for text, want := range map[string]string{
+		"[a]\nioengine=psync":                               "",
+		"[a]\nioengine=psync\nrw=randread":                  "",
+		"[a]\nioengine=filecreate":                          "",
+		"[a]\nioengine=psync\nrw=randwrite":                 "a.*",
+		"[a]\nioengine=psync\nrw=rw\nnumjobs=4":             "a.*",
+		"[a]\nioengine=psync\nrw=randrw\nfilename=data.bin": "data.bin",
+	} {
+		j, err := ParseJob([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if j.Writes() {
+			got = j.Pattern()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
