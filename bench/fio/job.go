@@ -246,12 +246,21 @@ func (j Job) Clients() int {
 // Writes reports whether the job writes into files, other than making them.
 func (j Job) Writes() bool { return strings.Contains(j.Options["rw"], "w") } // fio reads where it is told nothing
 
+// stem is how the names of the job's files begin. Jobs on many small files share
+// those: to write them takes longer than to read them.
+func (j Job) stem() string {
+	if each, ok := j.Options["filesize"]; ok && !j.Fresh {
+		return "small-" + each
+	}
+	return j.Name
+}
+
 // Pattern is of the names of the job's files, for a shell.
 func (j Job) Pattern() string {
 	if f, ok := j.Options["filename"]; ok {
 		return f
 	}
-	return j.Name + ".*"
+	return j.stem() + ".*"
 }
 
 // Bytes is how much space the job's files take, all clients' together.
@@ -321,12 +330,11 @@ func (j Job) layout() Job {
 		options["bs"] = each // fio writes nothing to a file that is smaller than a block
 		// An fsync for each of many small files takes minutes; the first run's end syncs all.
 		delete(options, "end_fsync")
-		options["create_fsync"] = "0"
+		options["create_fsync"], options["create_on_open"] = "0", "1"
 	}
 	if _, ok := options["size"]; !ok && options["filesize"] == "" {
 		options["size"] = strconv.Itoa(defaultSize)
 	}
-	// The files of a job are named after it, where it does not name one.
 	return Job{Name: j.Name, Title: "layout", Unit: MiBps, Options: options}
 }
 
@@ -345,9 +353,7 @@ func (j Job) Resize(bytes int64) Job {
 // LayoutKey is the same for jobs that work on the same files.
 func (j Job) LayoutKey() string {
 	l := j.layout()
-	if l.Options["filename"] != "" {
-		l.Name = "any" // the file is not named after the job
-	}
+	l.Name = j.Pattern() // in the place of the job's own
 	return l.file()
 }
 
