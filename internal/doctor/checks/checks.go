@@ -27,6 +27,7 @@ func All() []doctor.Check {
 		glusterCtime,
 		glusterdTornRecord,
 		glusterOpVersion,
+		glusterClientVersion,
 		fuseClientNamespace,
 		fuseMissing,
 		mountStale,

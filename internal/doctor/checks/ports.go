@@ -18,7 +18,6 @@ import (
 
 	"bricklayer.csi/internal/doctor"
 	"bricklayer.csi/internal/doctor/host"
-	"bricklayer.csi/internal/gluster"
 )
 
 var glusterPorts = doctor.Check{
@@ -174,83 +173,4 @@ func parseKernelAddress(s string) (netip.AddrPort, error) {
 	}
 	ip, _ := netip.AddrFromSlice(raw)
 	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), nil
-}
-
-var glusterOpVersion = doctor.Check{
-	ID: "gluster-op-version", Title: "the cluster works by the rules of an older Gluster", Severity: doctor.Warning,
-	Reads: `On a storage node: operating-version in /var/lib/glusterd/glusterd.info, and glusterd --version.`,
-	Why: `After an upgrade a cluster keeps to the older release's operating version until somebody raises it. Options and
-mends of the new release are off meanwhile, and a node that is new has a higher one and is refused as a peer.`,
-	Mend: `When all storage nodes and all clients are upgraded: gluster volume get all cluster.max-op-version, then
-gluster volume set all cluster.op-version with that number. There is no way back.`,
-	Host: checkOpVersion,
-}
-
-func checkOpVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) {
-	const info, key = "/var/lib/glusterd/glusterd.info", "operating-version"
-	if there, err := h.Exists(info); err == nil && !there {
-		r.Skip("no glusterd has run here")
-		return
-	}
-	text, err := h.ReadString(info)
-	if err != nil {
-		r.Unknown(info, err)
-		return
-	}
-	value := ""
-	for line := range strings.Lines(text) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && k == key {
-			value = v
-		}
-	}
-	op, err := strconv.Atoi(value)
-	if err != nil {
-		r.Unknown(info, fmt.Errorf("%s is %q: want a number", key, value))
-		return
-	}
-	out, err := h.Run(ctx, "glusterd", "--version")
-	if host.Missing(err) {
-		r.Skip("glusterd is not installed here")
-		return
-	}
-	if err != nil {
-		r.Unknown("version of glusterd", err)
-		return
-	}
-	version, err := gluster.ParseVersion("glusterd --version", out)
-	if err != nil {
-		r.Unknown("version of glusterd", err)
-		return
-	}
-	least, err := leastOpVersion(version)
-	if err != nil {
-		r.Unknown("version of glusterd", err)
-		return
-	}
-	if op < least {
-		r.Found(doctor.Finding{
-			Severity: doctor.Warning, Object: "operating version", Problem: "it is older than the Gluster that is installed",
-			Evidence: []string{fmt.Sprintf("%s=%d in %s; Gluster %s has %d or more", key, op, info, version, least)},
-		})
-	}
-}
-
-// leastOpVersion is the operating version of the first release of a series: 100000
-// for Gluster 10 (GD_OP_VERSION in libglusterfs/src/glusterfs/globals.h). Before
-// Gluster 4 they were counted in another way: 31200 for 3.12.
-func leastOpVersion(version string) (int, error) {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	n, err := strconv.Atoi(major)
-	if err != nil {
-		return 0, fmt.Errorf("version %q: want numbers with dots", version)
-	}
-	if n >= 4 {
-		return n * 10000, nil
-	}
-	m, err := strconv.Atoi(minor)
-	if err != nil {
-		return 0, fmt.Errorf("version %q: want numbers with dots", version)
-	}
-	return n*10000 + m*100, nil
 }

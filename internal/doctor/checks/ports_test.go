@@ -90,29 +90,6 @@ func TestParseKernelAddress(t *testing.T) {
 	}
 }
 
-func TestOpVersion(t *testing.T) {
-	for _, c := range []struct {
-		info, version string
-		want          doctor.Status
-	}{
-		{"UUID=x\noperating-version=100000\n", "glusterfs 10.3\n", doctor.StatusFine},
-		{"operating-version=90000", "glusterfs 10.3\n", doctor.StatusWarning},
-		{"operating-version=30800", "glusterfs 3.12.15\n", doctor.StatusWarning},
-		{"operating-version=31202", "glusterfs 3.12.15\n", doctor.StatusFine},
-		{"UUID=x", "glusterfs 10.3\n", doctor.StatusUnknown},
-		{"operating-version=100000", "glusterd?", doctor.StatusUnknown},
-	} {
-		m := hosttest.New(t)
-		m.Write("/var/lib/glusterd/glusterd.info", c.info)
-		m.Answers["glusterd --version"] = c.version
-		quiet(t, look(t, glusterOpVersion, m.Host), c.want)
-	}
-	m := hosttest.New(t)
-	quiet(t, look(t, glusterOpVersion, m.Host), doctor.StatusSkipped)
-	m.Write("/var/lib/glusterd/glusterd.info", "operating-version=90000")
-	quiet(t, look(t, glusterOpVersion, m.Host), doctor.StatusSkipped) // removed, and its records left
-}
-
 // With one of two peers gone a node says that quorum is lost, with one of three that a peer is.
 func TestQuorum(t *testing.T) {
 	for nodes, lost := range map[int]bool{2: true, 3: false} {
