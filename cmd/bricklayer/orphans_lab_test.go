@@ -157,6 +157,9 @@ func TestPoolCheckInTheLab(t *testing.T) {
 	if out := labMust(t, "pool", "check", l.PoolFile()); !strings.Contains(out, "HEKETI") || strings.Contains(out, "error:") || strings.Contains(out, "warning:") {
 		t.Errorf("of a sound heketi:\n%s", out)
 	}
+	if said := labDoctor(t, "--check", "heketi").said(); len(said) > 0 {
+		t.Errorf("the doctor of a sound heketi:\n%s", strings.Join(said, "\n"))
+	}
 	env := labEnv()
 	env["BRICKLAYER_CERTS"] = t.TempDir()
 	if out, errs, code := labRun(t, env, "pool", "check", l.PoolFile()); code != exitOK || !strings.Contains(out, "warning:") {
@@ -172,6 +175,9 @@ func TestPoolCheckInTheLab(t *testing.T) {
 	}()
 	if out, errs, code := labRun(t, labEnv(), "pool", "check", l.PoolFile()); code != exitLater || !strings.Contains(out, "error:") {
 		t.Errorf("of a dead heketi: exit code %d\n%s%s", code, out, errs)
+	}
+	if said := labDoctor(t, "--check", "heketi").said(); len(said) != 1 || !strings.HasPrefix(said[0], "unknown heketi heketi of pool lab: ") {
+		t.Errorf("the doctor of a dead heketi:\n%s", strings.Join(said, "\n"))
 	}
 }
 
@@ -199,6 +205,9 @@ func TestOrphansOfHeketiOnRealNodes(t *testing.T) {
 	wantSame(t, "a dry run changed", with, labLeft(t, labtest.HeketiLeftovers))
 	if out, _, code := labRun(t, labEnv(), "pool", "check", l.PoolFile()); code != exitFailed || !strings.Contains(out, "volume lost is in heketi") {
 		t.Errorf("pool check: exit code %d\n%s", code, out)
+	}
+	if said := labDoctor(t, "--check", "heketi").said(); len(said) != 1 || !strings.HasPrefix(said[0], "error heketi heketi of pool lab: volume lost is in heketi") {
+		t.Errorf("the doctor:\n%s", strings.Join(said, "\n"))
 	}
 	wantSame(t, "removed", []string{"only-in-heketi lost removed"}, labOrphans(t, exitOK, "--delete", "--grace", "2s"))
 	wantSame(t, "what is left", before, labLeft(t, labtest.HeketiLeftovers))
