@@ -162,7 +162,7 @@ func startedVolumes(h *host.Host) ([]string, error) {
 		if err != nil {
 			continue // glusterd-torn-record looks for those
 		}
-		if slices.Contains(slices.Collect(strings.Lines(text)), "status=1\n") {
+		if slices.Contains(strings.Fields(text), "status=1") {
 			started = append(started, name)
 		}
 	}
