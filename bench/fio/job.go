@@ -246,21 +246,12 @@ func (j Job) Clients() int {
 // Writes reports whether the job writes into files, other than making them.
 func (j Job) Writes() bool { return strings.Contains(j.Options["rw"], "w") } // fio reads where it is told nothing
 
-// stem is how the names of the job's files begin. Jobs on many small files share
-// those: to write them takes longer than to read them.
-func (j Job) stem() string {
-	if each, ok := j.Options["filesize"]; ok && !j.Fresh {
-		return "small-" + each
-	}
-	return j.Name
-}
-
 // Pattern is of the names of the job's files, for a shell.
 func (j Job) Pattern() string {
 	if f, ok := j.Options["filename"]; ok {
 		return f
 	}
-	return j.stem() + ".*"
+	return j.Name + ".*" // as fio calls them
 }
 
 // Bytes is how much space the job's files take, all clients' together.

@@ -83,9 +83,6 @@ func run(ctx context.Context, h host.Host, dir string, j Job, within time.Durati
 		"exec", "fio", "--output-format=json+", "--thread", "--group_reporting",
 		"--directory=" + host.Quote(dir),
 	}, args...)
-	if _, named := j.Options["filename"]; !named {
-		words = append(words, "--filename_format="+host.Quote(j.stem()+".$jobnum.$filenum"))
-	}
 	// fio reads the job from its standard input, and the shell has it there.
 	script := strings.Join(words, " ") + " - <<'END_OF_JOB'\n" + j.file() + "END_OF_JOB\n"
 	out, err := h.Run(ctx, script)
