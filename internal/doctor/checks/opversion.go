@@ -130,7 +130,7 @@ func checkClientVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) {
 		}
 	}
 	for c, at := range clients {
-		problem := ""
+		var problem string
 		switch {
 		case c.OpVersion < op:
 			problem = "its Gluster client is older than the rules that the cluster works by"
