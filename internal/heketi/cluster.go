@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
+	"time"
 
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/volume"
@@ -24,6 +26,9 @@ type Cluster interface {
 	DeleteVolume(ctx context.Context, name string) error
 }
 
+// peersTime is what a node has to tell its peers.
+const peersTime = 3 * time.Second
+
 // AnyOf is a Cluster of which any node will do: they are asked in turn until
 // one is not unavailable.
 type AnyOf []Cluster
@@ -37,10 +42,18 @@ func (a AnyOf) Peers(ctx context.Context) ([]gluster.Peer, error) {
 		first map[string]bool
 		errs  []error
 	)
-	for _, c := range a {
-		peers, err := c.Peers(ctx)
-		if err != nil {
-			errs = append(errs, err)
+	// At once, and not for long: a node that hangs is one that cannot be asked.
+	ctx, cancel := context.WithTimeoutCause(ctx, peersTime, fmt.Errorf("no answer within %s", peersTime))
+	defer cancel()
+	told, failed := make([][]gluster.Peer, len(a)), make([]error, len(a))
+	var asking sync.WaitGroup
+	for i, c := range a {
+		asking.Go(func() { told[i], failed[i] = c.Peers(ctx) })
+	}
+	asking.Wait()
+	for i, peers := range told {
+		if failed[i] != nil {
+			errs = append(errs, failed[i])
 			continue
 		}
 		known := map[string]bool{}
