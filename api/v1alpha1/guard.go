@@ -1,11 +1,6 @@
 package v1alpha1
 
-import (
-	"fmt"
-	"strconv"
-
-	"k8s.io/apimachinery/pkg/api/resource"
-)
+import "k8s.io/apimachinery/pkg/api/resource"
 
 // Limits of a guard.
 const (
@@ -26,17 +21,10 @@ func (g *Guard) validate(at string, bad func(field, value, allowed string)) {
 			bad(at+"."+f.name, q.String(), "0 to 1Ti, such as 256Mi")
 		}
 	}
-	for _, f := range []struct {
-		name        string
-		value, most int
-	}{
-		{"maxPressure", g.MaxPressure, MaxMaxPressure},
-		{"maxBricksPerNode", g.MaxBricksPerNode, MaxMaxBricks},
-		{"breakerFailures", g.BreakerFailures, MaxBreakerFailures},
-		{"breakerPauseSeconds", g.BreakerPauseSeconds, MaxBreakerPause},
-	} {
-		if f.value < 0 || f.value > f.most {
-			bad(at+"."+f.name, strconv.Itoa(f.value), fmt.Sprintf("0 to %d", f.most))
-		}
-	}
+	validateBounds(at, []bounded{
+		{"maxPressure", g.MaxPressure, 0, MaxMaxPressure},
+		{"maxBricksPerNode", g.MaxBricksPerNode, 0, MaxMaxBricks},
+		{"breakerFailures", g.BreakerFailures, 0, MaxBreakerFailures},
+		{"breakerPauseSeconds", g.BreakerPauseSeconds, 0, MaxBreakerPause},
+	}, bad)
 }

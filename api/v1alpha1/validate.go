@@ -81,18 +81,11 @@ func (p *StoragePool) Validate() []FieldFault {
 	if !isLabel(p.Name) {
 		bad("metadata.name", p.Name, labelAllowed)
 	}
-	for _, f := range []struct {
-		name               string
-		value, least, most int
-	}{
+	validateBounds("spec", []bounded{
 		{"maxOperations", p.Spec.MaxOperations, 1, MaxMaxOperations},
 		{"overcommitPercent", p.Spec.OvercommitPercent, 0, MaxOvercommitPercent},
 		{"trashEntriesPerSecond", p.Spec.TrashEntriesPerSecond, 0, MaxTrashPerSecond},
-	} {
-		if f.value < f.least || f.value > f.most {
-			bad("spec."+f.name, strconv.Itoa(f.value), fmt.Sprintf("%d to %d", f.least, f.most))
-		}
-	}
+	}, bad)
 	if g := p.Spec.Guard; g != nil {
 		g.validate("spec.guard", bad)
 	}
@@ -121,6 +114,20 @@ func (p *StoragePool) Validate() []FieldFault {
 	}
 	p.validateNodes(bad)
 	return faults
+}
+
+// bounded is a field with a number.
+type bounded struct {
+	name               string
+	value, least, most int
+}
+
+func validateBounds(at string, fields []bounded, bad func(field, value, allowed string)) {
+	for _, f := range fields {
+		if f.value < f.least || f.value > f.most {
+			bad(at+"."+f.name, strconv.Itoa(f.value), fmt.Sprintf("%d to %d", f.least, f.most))
+		}
+	}
 }
 
 func (p *StoragePool) validateNodes(bad func(field, value, allowed string)) {

@@ -42,24 +42,15 @@ func ParseClients(command, name string, data []byte) ([]Client, error) {
 	for _, n := range a.Volumes[0].Nodes {
 		for _, c := range n.Clients {
 			var r reader
-			host, _, ok := cutPort(r.text("hostname", c.Hostname))
-			if !ok {
+			colon := strings.LastIndexByte(r.text("hostname", c.Hostname), ':') // an IPv6 address has more, and no brackets
+			if colon <= 0 {
 				r.fail(fmt.Errorf("hostname: %.80q: want HOST:PORT", c.Hostname))
 			}
-			all = append(all, Client{Host: host, OpVersion: int(r.number("opVersion", c.OpVersion, 1<<30))})
+			all = append(all, Client{Host: c.Hostname[:max(colon, 0)], OpVersion: int(r.number("opVersion", c.OpVersion, 1<<30))})
 			if r.err != nil {
 				return nil, unreadable(command, fmt.Errorf("client %q: %w", c.Hostname, r.err))
 			}
 		}
 	}
 	return all, nil
-}
-
-// cutPort parts HOST:PORT at the last colon: an IPv6 address has more, and no brackets.
-func cutPort(address string) (host, port string, ok bool) {
-	i := strings.LastIndexByte(address, ':')
-	if i <= 0 {
-		return "", "", false
-	}
-	return address[:i], address[i+1:], true
 }

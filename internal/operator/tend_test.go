@@ -40,6 +40,23 @@ func (r *running) told() []string {
 	}
 }
 
+// ended checks the events so far whose reasons begin so, what is wrong with the pool
+// in the end, and what its conditions say.
+func (r *running) ended(t *testing.T, reasons string, events []string, bad, says string) {
+	t.Helper()
+	told := slices.DeleteFunc(r.told(), func(e string) bool { return !strings.HasPrefix(strings.Fields(e)[1], reasons) })
+	if fmt.Sprint(told) != fmt.Sprint(events) {
+		t.Errorf("events:\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(events, "\n"))
+	}
+	status := r.get(t).Status
+	if got := wrong(status); got != bad {
+		t.Errorf("conditions %q, want %q", got, bad)
+	}
+	if text := fmt.Sprint(status.Conditions); !strings.Contains(text, says) {
+		t.Errorf("conditions do not say %q: %s", says, text)
+	}
+}
+
 // poolsOf returns how many trusted pools the nodes that are up form, as they see it.
 func poolsOf(t *testing.T, w *world) int {
 	t.Helper()
@@ -170,24 +187,9 @@ func TestPeersAreProbed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := start(t, test.world())
 				pass(5 * time.Minute) // refusals are repeated, their events are not
-				var events []string
-				for _, e := range r.told() {
-					if strings.HasPrefix(strings.Fields(e)[1], "Peer") {
-						events = append(events, e)
-					}
-				}
-				if fmt.Sprint(events) != fmt.Sprint(test.events) {
-					t.Errorf("events:\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(test.events, "\n"))
-				}
+				r.ended(t, "Peer", test.events, test.wrong, test.says)
 				if n := poolsOf(t, r.world); n != test.pools {
 					t.Errorf("%d trusted pools, want %d", n, test.pools)
-				}
-				status := r.get(t).Status
-				if got := wrong(status); got != test.wrong {
-					t.Errorf("conditions %q, want %q", got, test.wrong)
-				}
-				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
-					t.Errorf("conditions do not say %q: %s", test.says, text)
 				}
 			})
 		})
@@ -278,22 +280,7 @@ func TestRootsAreInitialised(t *testing.T) {
 				test.spoil(w)
 				r := start(t, w)
 				pass(5 * time.Minute)
-				var events []string
-				for _, e := range r.told() {
-					if strings.HasPrefix(strings.Fields(e)[1], "Root") {
-						events = append(events, e)
-					}
-				}
-				if fmt.Sprint(events) != fmt.Sprint(test.events) {
-					t.Errorf("events:\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(test.events, "\n"))
-				}
-				status := r.get(t).Status
-				if got := wrong(status); got != test.wrong {
-					t.Errorf("conditions %q, want %q", got, test.wrong)
-				}
-				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
-					t.Errorf("conditions do not say %q: %s", test.says, text)
-				}
+				r.ended(t, "Root", test.events, test.wrong, test.says)
 			})
 		})
 	}
@@ -348,17 +335,7 @@ func TestPolicyIsTold(t *testing.T) {
 				test.spoil(w)
 				r := start(t, w)
 				pass(5 * time.Minute)
-				events := slices.DeleteFunc(r.told(), func(e string) bool { return !strings.HasPrefix(strings.Fields(e)[1], "Policy") })
-				if fmt.Sprint(events) != fmt.Sprint(test.events) {
-					t.Errorf("events:\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(test.events, "\n"))
-				}
-				status := r.get(t).Status
-				if got := wrong(status); got != test.wrong {
-					t.Errorf("conditions %q, want %q", got, test.wrong)
-				}
-				if text := fmt.Sprint(status.Conditions); !strings.Contains(text, test.says) {
-					t.Errorf("conditions do not say %q: %s", test.says, text)
-				}
+				r.ended(t, "Policy", test.events, test.wrong, test.says)
 				want := brick.Policy{OvercommitPercent: w.pool.Spec.OvercommitPercent, TrashEntriesPerSecond: w.pool.Spec.TrashEntriesPerSecond}
 				for _, n := range []string{"n1", "n3"} {
 					d, err := w.cluster.Node(n).Describe(t.Context())

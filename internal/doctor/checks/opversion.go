@@ -41,18 +41,26 @@ const glusterdInfo = "/var/lib/glusterd/glusterd.info"
 // glusterd does nothing else with a volume meanwhile.
 const clientsTime = 2 * time.Second
 
-// operatingVersion returns the cluster's operating version, as this node has it, and
-// its Gluster's version; ok is false where the rest was said to the recorder.
-func operatingVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) (op int, version string, ok bool) {
+// rules is what a storage node's cluster works by.
+type rules struct {
+	// op is the operating version, as this node has it.
+	op int
+	// version is that of the Gluster that is installed, least the operating version of its series.
+	version string
+	least   int
+}
+
+// rulesOf reads them; ok is false where the rest was said to the recorder.
+func rulesOf(ctx context.Context, h *host.Host, r *doctor.Recorder) (is rules, ok bool) {
 	const key = "operating-version"
 	if there, err := h.Exists(glusterdInfo); err == nil && !there {
 		r.Skip("no glusterd has run here")
-		return 0, "", false
+		return is, false
 	}
 	text, err := h.ReadString(glusterdInfo)
 	if err != nil {
 		r.Unknown(glusterdInfo, err)
-		return 0, "", false
+		return is, false
 	}
 	value := ""
 	for line := range strings.Lines(text) {
@@ -60,51 +68,44 @@ func operatingVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) (op
 			value = v
 		}
 	}
-	if op, err = strconv.Atoi(value); err != nil {
+	if is.op, err = strconv.Atoi(value); err != nil {
 		r.Unknown(glusterdInfo, fmt.Errorf("%s is %q: want a number", key, value))
-		return 0, "", false
+		return is, false
 	}
 	out, err := h.Run(ctx, "glusterd", "--version")
 	if host.Missing(err) {
 		r.Skip("glusterd is not installed here")
-		return 0, "", false
+		return is, false
 	}
 	if err == nil {
-		version, err = gluster.ParseVersion("glusterd --version", out)
+		is.version, err = gluster.ParseVersion("glusterd --version", out)
+	}
+	if err == nil {
+		is.least, err = leastOpVersion(is.version)
 	}
 	if err != nil {
 		r.Unknown("version of glusterd", err)
-		return 0, "", false
+		return is, false
 	}
-	return op, version, true
+	return is, true
 }
 
 func checkOpVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) {
-	op, version, ok := operatingVersion(ctx, h, r)
+	is, ok := rulesOf(ctx, h, r)
 	if !ok {
 		return
 	}
-	least, err := leastOpVersion(version)
-	if err != nil {
-		r.Unknown("version of glusterd", err)
-		return
-	}
-	if op < least {
+	if is.op < is.least {
 		r.Found(doctor.Finding{
 			Severity: doctor.Warning, Object: "operating version", Problem: "it is older than the Gluster that is installed",
-			Evidence: []string{fmt.Sprintf("operating-version=%d in %s; Gluster %s has %d or more", op, glusterdInfo, version, least)},
+			Evidence: []string{fmt.Sprintf("operating-version=%d in %s; Gluster %s has %d or more", is.op, glusterdInfo, is.version, is.least)},
 		})
 	}
 }
 
 func checkClientVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) {
-	op, version, ok := operatingVersion(ctx, h, r)
+	is, ok := rulesOf(ctx, h, r)
 	if !ok {
-		return
-	}
-	least, err := leastOpVersion(version)
-	if err != nil {
-		r.Unknown("version of glusterd", err)
 		return
 	}
 	volumes, err := startedVolumes(h)
@@ -132,16 +133,16 @@ func checkClientVersion(ctx context.Context, h *host.Host, r *doctor.Recorder) {
 	for c, at := range clients {
 		var problem string
 		switch {
-		case c.OpVersion < op:
+		case c.OpVersion < is.op:
 			problem = "its Gluster client is older than the rules that the cluster works by"
-		case c.OpVersion/seriesOf(least) > least/seriesOf(least):
+		case c.OpVersion/seriesOf(is.least) > is.least/seriesOf(is.least):
 			problem = "its Gluster client is newer than the storage nodes"
 		default:
 			continue
 		}
 		r.Found(doctor.Finding{
 			Severity: doctor.Warning, Object: "client " + c.Host, Problem: problem,
-			Evidence: []string{fmt.Sprintf("operating version %d at volume %s; the cluster works by %d, Gluster %s is installed", c.OpVersion, at, op, version)},
+			Evidence: []string{fmt.Sprintf("operating version %d at volume %s; the cluster works by %d, Gluster %s is installed", c.OpVersion, at, is.op, is.version)},
 		})
 	}
 }
