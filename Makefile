@@ -28,17 +28,22 @@ E2E_FLAGS ?=
 FUZZTIME ?= 10s
 # Another vulnerability database for `make vuln`, such as file:///var/lib/vulndb.
 VULN_DB  ?=
-# What `make test-unit` tests, what `make test-lab` tests inside the lab's network
-# (files tagged lab), and inside a storage node.
+# What `make test-unit` tests.
 PACKAGES       ?= ./...
-LAB_PACKAGES   ?= $(filter-out $(GUEST_PACKAGES),$(shell grep -rl '^//go:build lab$$' --include='*_test.go' . | xargs -r -n1 dirname | sort -u))
-GUEST_PACKAGES ?= ./internal/brick
-# What `make test-k8s` tests in the lab's Kubernetes: the packages that have files
-# tagged so, and of their tests those in such files, as some have others for the
-# bare lab. The External Storage suite has a target of its own.
+# $(call tests,FILES) is an expression for the tests in those files. A lab's targets
+# run the tests of its files and not their packages' others, which test-unit ran.
+tests           = ^($(shell grep -ho '^func Test[A-Za-z0-9]*' $(1) | cut -d ' ' -f 2 | grep -vx TestMain | sort -u | paste -sd '|'))$$
+# What `make test-lab` tests inside the lab's network (files tagged lab), and inside a
+# storage node.
+LAB_FILES      := $(shell grep -rl '^//go:build lab$$' --include='*_test.go' .)
+GUEST_PACKAGES ?= ./internal/brick/
+LAB_PACKAGES   ?= $(filter-out $(GUEST_PACKAGES),$(sort $(dir $(LAB_FILES))))
+LAB_TESTS      ?= $(call tests,$(LAB_FILES))
+# What `make test-k8s` tests in the lab's Kubernetes. The External Storage suite has a
+# target of its own.
 KUBE_FILES     := $(shell grep -rl '^//go:build kube && lab$$' --include='*_test.go' --exclude-dir=e2e .)
 KUBE_PACKAGES  ?= $(sort $(dir $(KUBE_FILES)))
-KUBE_TESTS     ?= $(shell grep -ho '^func Test[A-Za-z0-9]*' $(KUBE_FILES) | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|')
+KUBE_TESTS     ?= $(call tests,$(KUBE_FILES))
 
 .PHONY: help
 help: ## List the targets
@@ -74,8 +79,8 @@ test-lab: promtool ## Bring up a lab of real storage nodes, run the tests that n
 	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 	trap 'exit 130' INT TERM; \
 	$(LAB_GO) up --name $(TEST_LAB); \
-	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
-	$(GO) test -tags lab -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) $(LAB_PACKAGES)
+	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -run '$(LAB_TESTS)' -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
+	$(GO) test -tags lab -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '$(LAB_TESTS)' $(LAB_PACKAGES)
 
 .PHONY: test-lab-long
 test-lab-long: ## The same with the tests that take minutes each: heketi killed at its steps, storms on it
@@ -104,7 +109,7 @@ endef
 .PHONY: test-k8s
 test-k8s: ## Test claims and pods in a lab with Kubernetes (root)
 	@$(kube-lab); \
-	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '^($(KUBE_TESTS))$$' $(KUBE_PACKAGES); \
+	$(GO) test -tags 'lab kube' -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '$(KUBE_TESTS)' $(KUBE_PACKAGES); \
 	$(if $(SHORT),,$(GO) test -tags 'lab kube' -count 1 -timeout 20m -v -short -run 'TestExternalStorage/plain' ./deploy/e2e;) \
 	$(LAB_GO) down --name $(TEST_LAB); \
 	$(if $(SHORT),,$(GO) test -tags kube -count 1 -timeout 20m -v -run 'TestKubernetes|TestDownOfHalfACluster' ./lab;) \
