@@ -26,11 +26,13 @@ type Cluster interface {
 	DeleteVolume(ctx context.Context, name string) error
 }
 
-// peersTime is what a node has to tell its peers.
-const peersTime = 3 * time.Second
+// patience is how long a node that does not answer keeps the others from being asked,
+// or from being heard. It is no limit: where all are slow, they have their caller's time.
+const patience = 3 * time.Second
 
 // AnyOf is a Cluster of which any node will do: they are asked in turn until
-// one is not unavailable.
+// one is not unavailable. A question goes to the next also where a node keeps it
+// waiting; what changes something never does.
 type AnyOf []Cluster
 
 // Peers implements Cluster. Here all nodes are asked: each one calls itself
@@ -42,13 +44,21 @@ func (a AnyOf) Peers(ctx context.Context) ([]gluster.Peer, error) {
 		first map[string]bool
 		errs  []error
 	)
-	// At once, and not for long: a node that hangs is one that cannot be asked.
-	ctx, cancel := context.WithTimeoutCause(ctx, peersTime, fmt.Errorf("no answer within %s", peersTime))
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	told, failed := make([][]gluster.Peer, len(a)), make([]error, len(a))
-	var asking sync.WaitGroup
+	var (
+		asking  sync.WaitGroup
+		waiting sync.Once
+	)
 	for i, c := range a {
-		asking.Go(func() { told[i], failed[i] = c.Peers(ctx) })
+		asking.Go(func() {
+			if told[i], failed[i] = c.Peers(ctx); failed[i] == nil {
+				waiting.Do(func() {
+					time.AfterFunc(patience, func() { cancel(fmt.Errorf("no answer %s after another node's", patience)) })
+				})
+			}
+		})
 	}
 	asking.Wait()
 	for i, peers := range told {
@@ -80,45 +90,87 @@ func (a AnyOf) Peers(ctx context.Context) ([]gluster.Peer, error) {
 
 // Volumes implements Cluster.
 func (a AnyOf) Volumes(ctx context.Context) ([]gluster.Volume, error) {
-	return onAny(a, func(c Cluster) ([]gluster.Volume, error) { return c.Volumes(ctx) })
+	return onAny(ctx, a, func(ctx context.Context, c Cluster) ([]gluster.Volume, error) { return c.Volumes(ctx) })
 }
 
 // Volume implements Cluster.
 func (a AnyOf) Volume(ctx context.Context, name string) (gluster.Volume, error) {
-	return onAny(a, func(c Cluster) (gluster.Volume, error) { return c.Volume(ctx, name) })
+	return onAny(ctx, a, func(ctx context.Context, c Cluster) (gluster.Volume, error) { return c.Volume(ctx, name) })
 }
 
 // VolumeStatus implements Cluster.
 func (a AnyOf) VolumeStatus(ctx context.Context, name string) ([]gluster.BrickStatus, error) {
-	return onAny(a, func(c Cluster) ([]gluster.BrickStatus, error) { return c.VolumeStatus(ctx, name) })
+	return onAny(ctx, a, func(ctx context.Context, c Cluster) ([]gluster.BrickStatus, error) { return c.VolumeStatus(ctx, name) })
 }
 
 // HealInfo implements Cluster.
 func (a AnyOf) HealInfo(ctx context.Context, name string) ([]gluster.BrickHeal, error) {
-	return onAny(a, func(c Cluster) ([]gluster.BrickHeal, error) { return c.HealInfo(ctx, name) })
+	return onAny(ctx, a, func(ctx context.Context, c Cluster) ([]gluster.BrickHeal, error) { return c.HealInfo(ctx, name) })
 }
 
 // StopVolume implements Cluster.
 func (a AnyOf) StopVolume(ctx context.Context, name string) error {
-	_, err := onAny(a, func(c Cluster) (struct{}, error) { return struct{}{}, c.StopVolume(ctx, name) })
-	return err
+	return inTurn(a, func(c Cluster) error { return c.StopVolume(ctx, name) })
 }
 
 // DeleteVolume implements Cluster.
 func (a AnyOf) DeleteVolume(ctx context.Context, name string) error {
-	_, err := onAny(a, func(c Cluster) (struct{}, error) { return struct{}{}, c.DeleteVolume(ctx, name) })
-	return err
+	return inTurn(a, func(c Cluster) error { return c.DeleteVolume(ctx, name) })
 }
 
-func onAny[T any](nodes []Cluster, ask func(Cluster) (T, error)) (out T, err error) {
-	err = &volume.Error{Kind: volume.Unavailable, Err: errors.New("the pool has no agents")}
-	for _, c := range nodes {
-		if out, err = ask(c); err == nil || !volume.Is(err, volume.Unavailable) {
-			return out, err
+// onAny asks the nodes until one is not unavailable: the next one when a node is, or
+// has kept the question waiting.
+func onAny[T any](ctx context.Context, nodes []Cluster, ask func(context.Context, Cluster) (T, error)) (out T, err error) {
+	type answer struct {
+		out T
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, len(nodes))
+	asked, open := 0, 0
+	next := func() {
+		if asked < len(nodes) {
+			c := nodes[asked]
+			asked, open = asked+1, open+1
+			go func() {
+				var a answer
+				a.out, a.err = ask(ctx, c)
+				answers <- a
+			}()
+		}
+	}
+	err = errNoAgents
+	slow := time.NewTicker(patience)
+	defer slow.Stop()
+	for next(); open > 0; {
+		select {
+		case a := <-answers:
+			open--
+			if out, err = a.out, a.err; err == nil || !volume.Is(err, volume.Unavailable) {
+				return out, err
+			}
+			slow.Reset(patience)
+			next()
+		case <-slow.C:
+			next()
 		}
 	}
 	return out, err
 }
+
+// inTurn has one node at a time do something, until one is not unavailable.
+func inTurn(nodes []Cluster, do func(Cluster) error) error {
+	err := errNoAgents
+	for _, c := range nodes {
+		if err = do(c); !volume.Is(err, volume.Unavailable) {
+			return err
+		}
+	}
+	return err
+}
+
+var errNoAgents error = &volume.Error{Kind: volume.Unavailable, Err: errors.New("the pool has no agents")}
 
 // accept turns the refusals that are named into success.
 func accept(err error, reasons ...gluster.Reason) error {
