@@ -44,8 +44,10 @@ func (l *Lab) ensureBinary(ctx context.Context) error {
 		return err
 	}
 	fresh := filepath.Join(l.paths.bin(), "fresh")
-	l.say("building the agent")
-	if _, err := run(ctx, "env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"); err != nil {
+	const building = "building the agent"
+	l.say(building)
+	argv := []string{"env", "CGO_ENABLED=0", goTool, "-C", root, "build", "-trimpath", "-o", fresh, "./cmd/bricklayer"}
+	if err := runShown(ctx, l.progress, building, argv); err != nil {
 		return fmt.Errorf("build the agent: %w", err)
 	}
 	sum, err := fileSum(fresh)

@@ -277,6 +277,10 @@ func TestRunShown(t *testing.T) {
 	if s := out.String(); !strings.Contains(s, "x: step one") || strings.Contains(s, "noise") {
 		t.Errorf("shown: %q", s)
 	}
+	out.Reset()
+	if err := runShown(t.Context(), pr, "x", []string{"sleep", "5"}); err != nil || !strings.Contains(out.String(), "x (still at it)") {
+		t.Errorf("of one that says nothing: %q, %v", out.String(), err)
+	}
 	err := runShown(t.Context(), pr, "x", []string{"sh", "-c", "echo because; exit 3"})
 	e, ok := errors.AsType[*ExitError](err)
 	if !ok || e.Code != 3 || !strings.Contains(err.Error(), "because") {

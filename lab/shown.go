@@ -15,9 +15,10 @@ import (
 const heartbeat = 4 * time.Second
 
 // runShown runs a program that takes long and passes on what it says: its lines
-// as they come, and between them, every few seconds, the last one again.
+// as they come, and between them, every few seconds, the last one again, or what
+// it is where there was none.
 func runShown(ctx context.Context, pr *progress, what string, argv []string) error {
-	lines := &lineWriter{say: func(s string) { pr.say("%s: %s", what, s) }}
+	lines := &lineWriter{say: func(s string) { pr.say("%s", s) }, what: what, last: what}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = lines, lines
 	// A group of its own: on the end of ctx its children end with it. If this process
@@ -61,6 +62,7 @@ func beat(ended <-chan struct{}, lines *lineWriter) {
 type lineWriter struct {
 	mu      sync.Mutex
 	say     func(string)
+	what    string
 	text    bytes.Buffer
 	partial []byte
 	last    string
@@ -80,8 +82,8 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.partial = rest
 		// mmdebstrap marks its own lines; the rest is dpkg and maintainer scripts.
 		if s, mine := strings.CutPrefix(string(line), "I: "); mine {
-			w.last, w.spoke = s, time.Now()
-			w.say(s)
+			w.last, w.spoke = w.what+": "+s, time.Now()
+			w.say(w.last)
 		}
 	}
 }
@@ -89,7 +91,7 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 func (w *lineWriter) again() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.last != "" && time.Since(w.spoke) > heartbeat/2 {
+	if time.Since(w.spoke) > heartbeat/2 {
 		w.say(w.last + " (still at it)")
 	}
 }
