@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bricklayer.csi/api/v1alpha1"
+	"bricklayer.csi/internal/brick"
 	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/volume"
 )
@@ -76,7 +77,7 @@ func (j *judgement) nodes() {
 		j.fault("AgentsUnreachable", "the agents cannot be reached: %s", short(j.seen.err.Error()))
 	}
 	var raw, committed, free volume.Size
-	perRoot := max(1, maxNames/max(1, rootsOf(j.pool)))
+	perRoot, on := max(1, maxNames/max(1, rootsOf(j.pool))), j.volumesOn()
 	for _, n := range j.pool.Spec.Nodes {
 		seen, asked := j.seen.nodes[n.Name]
 		status := v1alpha1.NodeStatus{Name: n.Name, Reachable: asked && seen.err == nil}
@@ -101,7 +102,7 @@ func (j *judgement) nodes() {
 		if short := j.short(n, seen, &status); ready > 0 && seen.GlusterdReady && !short {
 			j.usable++
 		}
-		j.use(n, seen, status.Reachable, perRoot)
+		j.use(n, seen, status.Reachable, on, perRoot)
 		j.status.Nodes = append(j.status.Nodes, status)
 	}
 	j.status.Capacity = capacity(raw, committed, free)
@@ -182,26 +183,52 @@ func (j *judgement) root(n v1alpha1.StorageNode, r v1alpha1.BrickRoot, seen seen
 	return status, false
 }
 
-// use names the volumes on each root of a node. What a node does not tell is as it was.
-func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, perRoot int) {
-	if !reachable || seen.bricksErr != nil {
-		j.unknown = append(j.unknown, "node "+n.Name)
-		for _, r := range n.Roots {
-			key := n.Name + "/" + r.Name
-			if names, used := j.before.InUse[key]; used {
-				j.status.InUse[key] = names
+// volumesOn returns the volumes that have a brick on a root or should have one: a disk
+// that was replaced has lost its marks, and those of the other bricks tell of it.
+func (j *judgement) volumesOn() map[brick.Place][]string {
+	on := map[brick.Place]map[string]bool{}
+	add := func(node, root, name string) {
+		at := brick.Place{Node: node, Root: root}
+		if on[at] == nil {
+			on[at] = map[string]bool{}
+		}
+		on[at][name] = true
+	}
+	for node, seen := range j.seen.nodes {
+		for _, b := range seen.bricks {
+			add(node, b.Ref.Root, b.Ref.Volume)
+			if _, ours := j.plain(b); ours {
+				for _, p := range b.Mark.Layout {
+					add(p.Node, p.Root, b.Ref.Volume)
+				}
 			}
 		}
-		return
 	}
-	byRoot := map[string][]string{}
-	for _, b := range seen.bricks {
-		byRoot[b.Ref.Root] = append(byRoot[b.Ref.Root], b.Ref.Volume)
+	names := make(map[brick.Place][]string, len(on))
+	for at, set := range on {
+		names[at] = slices.Sorted(maps.Keys(set))
+	}
+	return names
+}
+
+// plain returns the name of the pool's volume that a brick belongs to.
+func (j *judgement) plain(b brick.Brick) (name string, ok bool) {
+	h, err := volume.ParseHandle(b.Mark.Handle)
+	return h.Name, err == nil && h.Backend == volume.Plain && h.Pool == j.pool.Name
+}
+
+// use names the volumes on each root of a node. What a node does not tell is as it was.
+func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, on map[brick.Place][]string, perRoot int) {
+	unknown := !reachable || seen.bricksErr != nil
+	if unknown {
+		j.unknown = append(j.unknown, "node "+n.Name)
 	}
 	for _, r := range n.Roots {
-		if names := byRoot[r.Name]; len(names) > 0 {
-			slices.Sort(names)
-			j.status.InUse[n.Name+"/"+r.Name] = some(names, perRoot)
+		key := n.Name + "/" + r.Name
+		if names, used := j.before.InUse[key]; unknown && used {
+			j.status.InUse[key] = names
+		} else if names := on[brick.Place{Node: n.Name, Root: r.Name}]; len(names) > 0 {
+			j.status.InUse[key] = some(names, perRoot)
 		}
 	}
 }
@@ -212,9 +239,8 @@ func (j *judgement) volumes() {
 	plain := map[string]bool{}
 	for _, seen := range j.seen.nodes {
 		for _, b := range seen.bricks {
-			h, err := volume.ParseHandle(b.Mark.Handle)
-			if err == nil && h.Backend == volume.Plain && h.Pool == j.pool.Name {
-				plain[h.Name] = true
+			if name, ours := j.plain(b); ours {
+				plain[name] = true
 			}
 		}
 	}

@@ -321,6 +321,15 @@ func TestStatusOfASoundPool(t *testing.T) {
 	if got := wrong(w.judge(t, s).status); got != "QuotaEnforced/QuotaMissing" {
 		t.Errorf("a quota is missing: %q", got)
 	}
+	// A new disk knows nothing; the bricks on the others do.
+	m, _ := w.members("lab")
+	seen := observe(t.Context(), w.pool, m)
+	n2 := seen.nodes["n2"]
+	n2.bricks = nil
+	seen.nodes["n2"] = n2
+	if got := judge(w.pool, s, seen).status.InUse["n2/root1"]; got != v.Handle.Name {
+		t.Errorf("on the replaced disk: %q", got)
+	}
 }
 
 // running is an operator on a fake API server.

@@ -138,7 +138,10 @@ read -r source options </run/mounted; mkfs.xfs -q -f -K "$source"; mount -o "$op
 		t.Errorf("with a file on it: %+v", refused)
 	}
 	run(t, node.Name, "rm "+root+"/not-yet")
-	deeds := look(t, "the new disk is a root", p, m, func(seen observation, _ judgement) string {
+	deeds := look(t, "the new disk is a root", p, m, func(seen observation, j judgement) string {
+		if names := j.status.InUse[node.Name+"/root1"]; !strings.Contains(names, name) {
+			return fmt.Sprintf("the volume that had a brick there is not in %q", names)
+		}
 		return stateOf(seen.nodes[node.Name], "root1").Problem
 	})
 	if len(deeds) != 1 || deeds[0].refused || deeds[0].reason != rootInitialised {
