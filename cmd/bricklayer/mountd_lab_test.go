@@ -117,7 +117,7 @@ func (h *workerHost) request(gid string) (*csipb.VolumeCapability, map[string]st
 // succeed, as kubelet does.
 func (h *workerHost) publish(pod, gid string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
 	capability, volumeContext := h.request(gid)
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -315,8 +315,9 @@ func (h *workerHost) testDeadClient() {
 	}
 }
 
-// files is how many files the volume of testGroup has.
-const files = 1000
+// files is how many files the volume of testGroup has, in hundreds: a loaded lab
+// changes some ten a second.
+const files = 200
 
 func (h *workerHost) testGroup() {
 	for i := range files / 100 {
@@ -334,7 +335,7 @@ func (h *workerHost) testGroup() {
 		began := time.Now()
 		h.publish("c", "2000")
 		h.t.Logf("published for a pod of another group, %d files, %s: %v", files, again, time.Since(began))
-		for _, name := range []string{"", "/d0", "/d9/f99", "/log"} {
+		for _, name := range []string{"", "/d0", "/d1/f99", "/log"} {
 			info, err := os.Stat(h.path("c") + name)
 			if err != nil {
 				h.t.Fatal(err)
