@@ -60,7 +60,7 @@ build: ## Build bin/bricklayer, static, and kubectl's plug-in beside it, which i
 # nodes of test-lab leave of the machine. Where it fails test-k8s says so. Nice is not
 # enough: a kernel that groups processes by session (autogroup) weighs the groups.
 .PHONY: test
-test: test-unit ## Run test-unit, then test-lab, then test-k8s (root)
+test: test-unit test-alerts ## Run test-unit, then test-alerts, test-lab, test-k8s (root)
 	@mkdir -p bin; \
 	setsid sh -c 'echo 19 >/proc/self/autogroup || true; exec nice -n 19 $(MAKE) kube-parts' >bin/kube-parts.log 2>&1 & parts=$$!; \
 	echo "make: Kubernetes is built meanwhile; see bin/kube-parts.log"; \
