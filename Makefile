@@ -30,11 +30,11 @@ FUZZTIME ?= 10s
 VULN_DB  ?=
 # What `make test-unit` tests.
 PACKAGES       ?= ./...
-# $(call tests,FILES) is an expression for the tests in those files. A lab's targets
-# run the tests of its files and not their packages' others, which test-unit ran.
+# $(call tests,FILES) is an expression for the tests in those files: on the host a
+# lab's targets leave out their packages' others, which test-unit ran.
 tests           = ^($(shell grep -ho '^func Test[A-Za-z0-9]*' $(1) | cut -d ' ' -f 2 | grep -vx TestMain | sort -u | paste -sd '|'))$$
 # What `make test-lab` tests inside the lab's network (files tagged lab), and inside a
-# storage node.
+# storage node, whole, as many of those tests want its file systems.
 LAB_FILES      := $(shell grep -rl '^//go:build lab$$' --include='*_test.go' .)
 GUEST_PACKAGES ?= ./internal/brick/
 LAB_PACKAGES   ?= $(filter-out $(GUEST_PACKAGES),$(sort $(dir $(LAB_FILES))))
@@ -79,7 +79,7 @@ test-lab: promtool ## Bring up a lab of real storage nodes, run the tests that n
 	@trap '$(LAB_GO) down --name $(TEST_LAB) >/dev/null 2>&1 || echo "make: the lab could not be taken down: try $(LAB_GO) down --name $(TEST_LAB)" >&2' EXIT; \
 	trap 'exit 130' INT TERM; \
 	$(LAB_GO) up --name $(TEST_LAB); \
-	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -run '$(LAB_TESTS)' -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
+	LAB_NAME=$(TEST_LAB) CGO_ENABLED=0 $(GO) test -tags lab -p 1 -count 1 -timeout 20m -v -exec $(CURDIR)/.ci/in-guest $(GUEST_PACKAGES); \
 	$(GO) test -tags lab -p 1 -count 1 -timeout 40m -v $(LAB_FLAGS) -run '$(LAB_TESTS)' $(LAB_PACKAGES)
 
 .PHONY: test-lab-long
@@ -205,8 +205,8 @@ test-browser: ## Open a report of the benchmarks in a real browser and look (chr
 	$(GO) test -tags browser -count 1 -run InBrowser -v ./bench/report
 
 .PHONY: test-alerts
-test-alerts: promtool ## Test the alert rules and the dashboard, with Debian's promtool
-	PATH="$$PATH:$(CURDIR)/bin/prometheus/usr/bin" $(GO) test -count 1 -v ./deploy/monitoring
+test-alerts: promtool ## Test the alert rules and dashboards, ours and old ones, with Debian's Prometheus
+	PATH="$$PATH:$(CURDIR)/bin/prometheus/usr/bin" $(GO) test -count 1 -v ./deploy/monitoring ./internal/doctor/dashboard
 
 .PHONY: cross
 cross: ## Compile the image's program for each of its platforms

@@ -3,7 +3,6 @@ package dashboard_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -156,21 +155,4 @@ func FuzzCheck(f *testing.F) {
 			t.Errorf("%q became %q", text, report.Mended)
 		}
 	})
-}
-
-// TestOurOwnDashboards keeps what this repository ships free of the trouble.
-func TestOurOwnDashboards(t *testing.T) {
-	files, err := os.ReadDir("../../../deploy/dashboards")
-	if err != nil {
-		t.Skip("there are none")
-	}
-	for _, f := range files {
-		text, err := os.ReadFile("../../../deploy/dashboards/" + f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if report, err := dashboard.Check(text); err == nil && len(report.Troubles) > 0 {
-			t.Errorf("%s: %+v", f.Name(), report.Troubles)
-		}
-	}
 }
