@@ -40,17 +40,15 @@ type AnyOf []Cluster
 // would say that there are no volumes.
 func (a AnyOf) Peers(ctx context.Context) ([]gluster.Peer, error) {
 	var (
-		all   []gluster.Peer
-		first map[string]bool
-		errs  []error
+		all     []gluster.Peer
+		first   map[string]bool
+		errs    []error
+		asking  sync.WaitGroup
+		waiting sync.Once
 	)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	told, failed := make([][]gluster.Peer, len(a)), make([]error, len(a))
-	var (
-		asking  sync.WaitGroup
-		waiting sync.Once
-	)
 	for i, c := range a {
 		asking.Go(func() {
 			if told[i], failed[i] = c.Peers(ctx); failed[i] == nil {
