@@ -167,21 +167,22 @@ func TestLinkBatch(t *testing.T) {
 link add br0 type bridge
 addr add 10.90.0.1/24 dev br0
 link set br0 up
+route replace 10.90.0.0/24 dev br0 proto kernel scope link src 10.90.0.1 rto_min 20ms
 tuntap add tap-n1 mode tap
 link set tap-n1 master br0 up
 tuntap add tap-n2 mode tap
 link set tap-n2 master br0 up
 `
-	if d := cmp.Diff(want, linkBatch(nil, nodes, "10.90.0.1")); d != "" {
+	if d := cmp.Diff(want, linkBatch(nil, nodes, "10.90.0.0/24", "10.90.0.1")); d != "" {
 		t.Errorf("from nothing (-want +got):\n%s", d)
 	}
 	up := []string{"BROADCAST", "UP"}
 	have := []link{{"lo", "", up}, {bridge, "", up}, {"tap-n1", bridge, up}, {"tap-n2", "", up}}
-	if got := linkBatch(have, nodes, "10.90.0.1"); got != "link set tap-n2 master br0 up\n" {
+	if got := linkBatch(have, nodes, "10.90.0.0/24", "10.90.0.1"); got != "link set tap-n2 master br0 up\n" {
 		t.Errorf("one tap out of the bridge: %q", got)
 	}
 	have[3].Master = bridge
-	if got := linkBatch(have, nodes, "10.90.0.1"); got != "" {
+	if got := linkBatch(have, nodes, "10.90.0.0/24", "10.90.0.1"); got != "" {
 		t.Errorf("all there: %q", got)
 	}
 }

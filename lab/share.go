@@ -67,6 +67,8 @@ func (l *Lab) nodeEnv(n Node) string {
 		{"METRICS_PORT", strconv.Itoa(AgentMetricsPort)},
 		{"GATEWAY", l.config.Gateway().String()},
 		{"POD_NETWORK", kubePodNet.String()},
+		{"NETWORK", l.config.Network},
+		{"RTO_MIN", rtoMin},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", kv[0], kv[1])
 	}

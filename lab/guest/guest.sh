@@ -4,7 +4,7 @@
 # when it dies: tests kill things to see them stay dead.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DM_DISABLE_UDEV=1
-# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT METRICS_PORT GATEWAY POD_NETWORK
+# NODE ADDRESS LVM_DISKS BRICK_DISKS (DEVICE:NAME ...) AGENT (path or empty) AGENT_PORT METRICS_PORT GATEWAY POD_NETWORK NETWORK RTO_MIN
 . /lab/node.env
 
 AGENT_PID=/run/bricklayer-agent.pid
@@ -52,6 +52,9 @@ serve() {
     ip link set lo up
     ip addr add "$ADDRESS/24" dev vec0
     ip link set vec0 up
+    # Now and then a packet lies in this kernel's network device until another comes,
+    # and a peer with nothing else to send comes again after 200 ms: sooner, please.
+    ip route replace "$NETWORK" dev vec0 proto kernel scope link src "$ADDRESS" rto_min "$RTO_MIN"
     # To the pods of the lab's Kubernetes, and nowhere else: a look-up of a name has
     # to fail at once, and glusterd makes many.
     ip route add "$POD_NETWORK" via "$GATEWAY"
