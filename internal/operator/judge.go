@@ -35,6 +35,9 @@ type judgement struct {
 	before v1alpha1.StoragePoolStatus
 
 	status v1alpha1.StoragePoolStatus
+	// on are the volumes of each brick root, plain those of the pool without LVM.
+	on    map[brick.Place]nameSet
+	plain []string
 	// unknown are nodes and backends that did not tell what volumes they have.
 	unknown []string
 	// faults are by what is faulty: a word for the reason, and a sentence.
@@ -55,6 +58,7 @@ func judge(pool *v1alpha1.StoragePool, before v1alpha1.StoragePoolStatus, seen o
 	j := judgement{pool: pool, seen: seen, before: before}
 	j.status.InUse = map[string]string{}
 	j.status.Volumes = &v1alpha1.VolumeCounts{}
+	j.count()
 	if len(pool.Spec.Nodes) > 0 {
 		j.nodes()
 		j.peers()
@@ -77,7 +81,7 @@ func (j *judgement) nodes() {
 		j.fault("AgentsUnreachable", "the agents cannot be reached: %s", short(j.seen.err.Error()))
 	}
 	var raw, committed, free volume.Size
-	perRoot, on := max(1, maxNames/max(1, rootsOf(j.pool))), j.volumesOn()
+	perRoot := max(1, maxNames/max(1, rootsOf(j.pool)))
 	for _, n := range j.pool.Spec.Nodes {
 		seen, asked := j.seen.nodes[n.Name]
 		status := v1alpha1.NodeStatus{Name: n.Name, Reachable: asked && seen.err == nil}
@@ -102,7 +106,7 @@ func (j *judgement) nodes() {
 		if short := j.short(n, seen, &status); ready > 0 && seen.GlusterdReady && !short {
 			j.usable++
 		}
-		j.use(n, seen, status.Reachable, on, perRoot)
+		j.use(n, seen, status.Reachable, perRoot)
 		j.status.Nodes = append(j.status.Nodes, status)
 	}
 	j.status.Capacity = capacity(raw, committed, free)
@@ -183,42 +187,41 @@ func (j *judgement) root(n v1alpha1.StorageNode, r v1alpha1.BrickRoot, seen seen
 	return status, false
 }
 
-// volumesOn returns the volumes that have a brick on a root or should have one: a disk
-// that was replaced has lost its marks, and those of the other bricks tell of it.
-func (j *judgement) volumesOn() map[brick.Place][]string {
-	on := map[brick.Place]map[string]bool{}
+// count goes over the bricks once: which volumes have a brick on a root or should have
+// one, and which are the pool's. A disk that was replaced has lost its marks, and those
+// of the other bricks tell of it.
+func (j *judgement) count() {
+	on, ours := map[brick.Place]nameSet{}, nameSet{}
 	add := func(node, root, name string) {
 		at := brick.Place{Node: node, Root: root}
 		if on[at] == nil {
-			on[at] = map[string]bool{}
+			on[at] = nameSet{}
 		}
 		on[at][name] = true
 	}
 	for node, seen := range j.seen.nodes {
 		for _, b := range seen.bricks {
 			add(node, b.Ref.Root, b.Ref.Volume)
-			if _, ours := j.plain(b); ours {
-				for _, p := range b.Mark.Layout {
-					add(p.Node, p.Root, b.Ref.Volume)
-				}
+			h, err := volume.ParseHandle(b.Mark.Handle)
+			if err != nil || h.Backend != volume.Plain || h.Pool != j.pool.Name {
+				continue
+			}
+			ours[h.Name] = true
+			for _, p := range b.Mark.Layout {
+				add(p.Node, p.Root, b.Ref.Volume)
 			}
 		}
 	}
-	names := make(map[brick.Place][]string, len(on))
-	for at, set := range on {
-		names[at] = slices.Sorted(maps.Keys(set))
-	}
-	return names
+	j.on, j.plain = on, ours.sorted()
 }
 
-// plain returns the name of the pool's volume that a brick belongs to.
-func (j *judgement) plain(b brick.Brick) (name string, ok bool) {
-	h, err := volume.ParseHandle(b.Mark.Handle)
-	return h.Name, err == nil && h.Backend == volume.Plain && h.Pool == j.pool.Name
-}
+// nameSet are names of volumes.
+type nameSet map[string]bool
+
+func (n nameSet) sorted() []string { return slices.Sorted(maps.Keys(n)) }
 
 // use names the volumes on each root of a node. What a node does not tell is as it was.
-func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, on map[brick.Place][]string, perRoot int) {
+func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, perRoot int) {
 	unknown := !reachable || seen.bricksErr != nil
 	if unknown {
 		j.unknown = append(j.unknown, "node "+n.Name)
@@ -227,8 +230,8 @@ func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, o
 		key := n.Name + "/" + r.Name
 		if names, used := j.before.InUse[key]; unknown && used {
 			j.status.InUse[key] = names
-		} else if names := on[brick.Place{Node: n.Name, Root: r.Name}]; len(names) > 0 {
-			j.status.InUse[key] = some(names, perRoot)
+		} else if names := j.on[brick.Place{Node: n.Name, Root: r.Name}]; len(names) > 0 {
+			j.status.InUse[key] = some(names.sorted(), perRoot)
 		}
 	}
 }
@@ -236,21 +239,13 @@ func (j *judgement) use(n v1alpha1.StorageNode, seen seenNode, reachable bool, o
 // volumes counts those of the pool. While somebody does not tell, there are at
 // least as many as there were.
 func (j *judgement) volumes() {
-	plain := map[string]bool{}
-	for _, seen := range j.seen.nodes {
-		for _, b := range seen.bricks {
-			if name, ours := j.plain(b); ours {
-				plain[name] = true
-			}
-		}
-	}
 	var before v1alpha1.VolumeCounts
 	if j.before.Volumes != nil {
 		before = *j.before.Volumes
 	}
 	counts := j.status.Volumes
-	counts.Plain, counts.LVM = int32(len(plain)), int32(len(j.seen.heketiVolumes))
-	names := append(slices.Sorted(maps.Keys(plain)), j.seen.heketiVolumes...)
+	counts.Plain, counts.LVM = int32(len(j.plain)), int32(len(j.seen.heketiVolumes))
+	names := slices.Concat(j.plain, j.seen.heketiVolumes)
 	if len(j.unknown) > 0 && counts.Plain < before.Plain {
 		counts.Plain, names = before.Plain, append(names, before.Names...)
 	}
