@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"slices"
 	"strconv"
+	"strings"
 
 	"bricklayer.csi/bench"
 )
@@ -82,12 +83,12 @@ func growthChart(g bench.Growth) template.HTML {
 	s.text("note", "middle", (left+chartWidth-right)/2, height+32, "volumes that stand by")
 	for i, line := range g.Lines {
 		colour := i % len(dashes)
-		path := ""
+		var path strings.Builder
 		for k, p := range line.Points {
-			path += fmt.Sprintf("%c%.1f %.1f", "ML"[min(k, 1)], x(p.Existing), y(p.Seconds.Median))
+			fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(k, 1)], x(p.Existing), y(p.Seconds.Median))
 			s.line("whisker", x(p.Existing), y(p.Seconds.Low), x(p.Existing), y(p.Seconds.High))
 		}
-		s.mark(`<path class="line s%d" stroke-dasharray="%s" d="%s"/>`, colour, dashes[colour], path)
+		s.mark(`<path class="line s%d" stroke-dasharray="%s" d="%s"/>`, colour, dashes[colour], path.String())
 		for _, p := range line.Points {
 			s.mark(`<circle class="c%d ring" cx="%.1f" cy="%.1f" r="4"/>`, colour, x(p.Existing), y(p.Seconds.Median))
 		}
