@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bricklayer.csi/internal/pause"
 )
 
 // progress tells a person what goes on, with the seconds since the start. It is
@@ -68,25 +70,13 @@ func hostError(ctx context.Context, argv []string, errOut []byte, err error) err
 	return &ExitError{Argv: argv, Code: code, Stderr: errOut, Err: err}
 }
 
-// wait lets d pass unless ctx ends first.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
-}
-
 // until asks again and again until cond answers true, fails, or ctx ends.
 func until(ctx context.Context, every time.Duration, cond func() (bool, error)) error {
 	for {
 		if ok, err := cond(); ok || err != nil {
 			return err
 		}
-		if err := wait(ctx, every); err != nil {
+		if err := pause.For(ctx, every); err != nil {
 			return err
 		}
 	}
@@ -114,7 +104,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), 
 			waiting()
 			told = true
 		}
-		if err := wait(ctx, 100*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 			return nil, fmt.Errorf("lock %s is held by another command: %w", path, err)
 		}
 	}

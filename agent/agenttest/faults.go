@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -151,14 +152,10 @@ func Delay(pattern Call, d time.Duration) Hook {
 		if !c.Matches(pattern) {
 			return nil
 		}
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
+		if pause.For(ctx, d) != nil {
 			return ended(ctx, c.Node)
 		}
+		return nil
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"bricklayer.csi/internal/pause"
 )
 
 const mib = 1 << 20
@@ -75,7 +77,7 @@ func fillPatiently(ctx context.Context, path string, from, more int64) (int64, e
 		if !full(err) {
 			return at, err
 		}
-		if waitErr := pause(patient, 100*time.Millisecond); waitErr != nil {
+		if waitErr := pause.For(patient, 100*time.Millisecond); waitErr != nil {
 			return at, fmt.Errorf("%w: %w", waitErr, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/lab"
 )
 
@@ -43,7 +44,7 @@ func nothingLeft(ctx context.Context, l *lab.Lab) error {
 		case time.Now().After(deadline):
 			return errors.New("left over after all volumes were deleted:\n  " + strings.Join(left, "\n  "))
 		}
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}

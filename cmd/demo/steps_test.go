@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"bricklayer.csi/internal/pause"
 )
 
 // Both sides' steps become a row with what each took and saw, and one that takes
@@ -23,7 +25,7 @@ func TestSteps(t *testing.T) {
 		s := &story{telling: &telling{out: &out}, actors: []*actor{{title: "quick", pods: true}, {title: "slow"}}}
 		do := func(ctx context.Context, a *actor) (string, error) {
 			if a.title == "slow" {
-				return "at last", pause(ctx, 5*time.Second)
+				return "at last", pause.For(ctx, 5*time.Second)
 			}
 			return "at once", nil
 		}
@@ -47,7 +49,7 @@ func TestSteps(t *testing.T) {
 func TestStepsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &story{telling: &telling{out: io.Discard}, actors: []*actor{{title: "slow"}}}
-		do := func(ctx context.Context, _ *actor) (string, error) { return "", pause(ctx, time.Hour) }
+		do := func(ctx context.Context, _ *actor) (string, error) { return "", pause.For(ctx, time.Hour) }
 		err := s.steps(t.Context(), []step{{name: "create", do: do}})
 		if err == nil || err.Error() != "create, slow: it did not end in "+within.String() {
 			t.Errorf("got %v", err)

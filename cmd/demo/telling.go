@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"bricklayer.csi/internal/pause"
 )
 
 // beat is how often a step that takes long gives a sign of life.
@@ -107,20 +109,8 @@ func until(ctx context.Context, cond func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		if waitErr := pause(ctx, 300*time.Millisecond); waitErr != nil {
+		if waitErr := pause.For(ctx, 300*time.Millisecond); waitErr != nil {
 			return errors.Join(waitErr, err)
 		}
-	}
-}
-
-// pause waits unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
 	}
 }

@@ -3,6 +3,8 @@ package brick
 import (
 	"context"
 	"time"
+
+	"bricklayer.csi/internal/pause"
 )
 
 // slices is into how many portions a second's work is cut.
@@ -22,28 +24,13 @@ func newPace(perSecond int) *pace {
 	return &pace{portion: portion, interval: time.Duration(portion) * time.Second / time.Duration(perSecond), since: time.Now()}
 }
 
-// step returns when the next step may be taken, or ctx's error.
+// step returns when the next step may be taken, or with the cause of ctx's end.
 func (p *pace) step(ctx context.Context) error {
 	p.done++
 	if p.done < p.portion {
 		return ctx.Err()
 	}
-	err := wait(ctx, p.interval-time.Since(p.since))
+	err := pause.For(ctx, p.interval-time.Since(p.since))
 	p.done, p.since = 0, time.Now()
 	return err
-}
-
-// wait returns after d, or with ctx's error when that ends first.
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bricklayer.csi/internal/pause"
 )
 
 func TestPace(t *testing.T) {
@@ -27,7 +29,7 @@ func TestPace(t *testing.T) {
 func TestPaceIsNotMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(100)
-		must(t, wait(t.Context(), time.Minute)) // a slow disk
+		must(t, pause.For(t.Context(), time.Minute)) // a slow disk
 		began := time.Now()
 		for range 100 {
 			must(t, p.step(t.Context()))

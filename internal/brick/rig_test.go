@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -280,7 +281,7 @@ func soon(t reporter, what string, is func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for !is() {
-		if err := wait(ctx, 5*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 5*time.Millisecond); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}

@@ -37,7 +37,7 @@ func (b *Backend) cleanUp(ctx context.Context, t task, v *view, f found) error {
 		return stuck(errors.New("it does so only for create-volume, delete-volume and expand-volume"))
 	}
 	b.log.InfoContext(ctx, "clearing away what heketi left half done", "volume", t.handle.String(), "operation", o.ID, "type", o.Type.String(), "status", o.Status)
-	for pause, tries := b.newPause(), 0; ; tries++ {
+	for later, tries := b.newBackoff(), 0; ; tries++ {
 		done, err := b.cleanOnce(ctx, t, o.ID)
 		if done || err != nil {
 			return err
@@ -45,7 +45,7 @@ func (b *Backend) cleanUp(ctx context.Context, t task, v *view, f found) error {
 		if tries == maxAsks {
 			return stuck(errors.New("it tried and the operation is still there"))
 		}
-		if err := pause.wait(ctx); err != nil {
+		if err := later.wait(ctx); err != nil {
 			return stuck(err)
 		}
 	}
@@ -153,9 +153,9 @@ func (v *view) usedBricks(o operationEntry, info gluster.Volume) []string {
 func (b *Backend) dropFromGluster(ctx context.Context, t task, info gluster.Volume) error {
 	b.log.InfoContext(ctx, "deleting in Gluster what heketi cannot delete: it was killed in an expansion", "volume", t.handle.String())
 	var err error
-	for pause := b.newPause(); ; {
+	for later := b.newBackoff(); ; {
 		err = accept(b.Gluster.StopVolume(ctx, info.Name), gluster.NotStarted, gluster.NotFound)
-		if !volume.Is(err, volume.Busy) || pause.wait(ctx) != nil {
+		if !volume.Is(err, volume.Busy) || later.wait(ctx) != nil {
 			break
 		}
 	}

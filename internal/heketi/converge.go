@@ -54,7 +54,7 @@ var errHasty = errors.New("it is not waited for")
 // nothing twice.
 func (b *Backend) converge(ctx context.Context, t task) error {
 	on := b.on(t.handle)
-	pause := b.newPause()
+	later := b.newBackoff()
 	for asked := 0; ; {
 		v, err := b.look(ctx, t.login, 0)
 		if err != nil {
@@ -65,7 +65,7 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 		if inTheWay && f.operation.running() {
 			err := errHasty
 			if !t.hasty {
-				err = pause.wait(ctx)
+				err = later.wait(ctx)
 			}
 			if err != nil {
 				return f.operation.busy(t.op, on, err)
@@ -92,7 +92,7 @@ func (b *Backend) converge(ctx context.Context, t task) error {
 				return err
 			}
 			b.log.DebugContext(ctx, "looking again before heketi is asked again", "op", t.op, "volume", t.handle.String(), "error", err)
-			if pause.wait(ctx) != nil {
+			if later.wait(ctx) != nil {
 				return err
 			}
 		}

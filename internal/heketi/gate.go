@@ -52,7 +52,7 @@ func (b *Backend) enter(ctx context.Context, l login, op, on string) (v *view, l
 			<-g.turn
 		}
 	}
-	for pause := b.newPause(); ; {
+	for later := b.newBackoff(); ; {
 		if v, err = b.look(ctx, l, 0); err != nil {
 			leave()
 			return nil, nil, err
@@ -60,7 +60,7 @@ func (b *Backend) enter(ctx context.Context, l login, op, on string) (v *view, l
 		if running = v.running(); running < b.MaxInFlight {
 			return v, leave, nil
 		}
-		if pause.wait(ctx) != nil {
+		if later.wait(ctx) != nil {
 			leave()
 			return nil, nil, busy()
 		}

@@ -17,6 +17,7 @@ import (
 
 	client "github.com/heketi/heketi/client/api/go-client"
 
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -110,8 +111,8 @@ type exchange struct {
 	taken bool
 	// status is that of the last answer; 0 where there was none.
 	status int
-	// pause is the pause before heketi is asked again.
-	pause *pause
+	// later is the pause before heketi is asked again.
+	later *backoff
 }
 
 // performer is what the client calls for each request.
@@ -131,7 +132,7 @@ func (b *Backend) client(ctx context.Context, x *exchange) (*client.Client, erro
 	if x.most == 0 {
 		x.most = maxAnswer
 	}
-	x.pause = b.newPause()
+	x.later = b.newBackoff()
 	c := client.NewClientWithOptions(b.base.String(), x.login.user, x.login.key.Reveal(), client.ClientOptions{})
 	c.SetClientFunc(func(_ *tls.Config, sign client.CheckRedirectFunc) (client.HttpPerformer, error) {
 		hc := &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
@@ -164,7 +165,7 @@ func (b *Backend) perform(ctx context.Context, hc *http.Client, x *exchange, r *
 		return nil, err
 	}
 	if x.taken { // the client asks how far it is, with no pause of its own
-		if err := x.pause.wait(ctx); err != nil {
+		if err := x.later.wait(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -176,7 +177,7 @@ func (b *Backend) perform(ctx context.Context, hc *http.Client, x *exchange, r *
 		if x.status != http.StatusTooManyRequests || r.Body != nil && r.GetBody == nil {
 			return answer, nil
 		}
-		if err := x.pause.wait(ctx); err != nil {
+		if err := x.later.wait(ctx); err != nil {
 			return answer, nil //nolint:nilerr // the caller learns why nothing was done, not that its time is over
 		}
 	}
@@ -233,21 +234,16 @@ func becauseOf(ctx context.Context, err error) error {
 	return err
 }
 
-// pause is a pause that grows, with jitter, so that many callers do not ask at once.
-type pause struct{ next, last time.Duration }
+// backoff is a pause that grows, with jitter, so that many callers do not ask at once.
+type backoff struct{ next, last time.Duration }
 
-func (b *Backend) newPause() *pause { return &pause{next: b.Timing.FirstPoll, last: b.Timing.LastPoll} }
+func (b *Backend) newBackoff() *backoff {
+	return &backoff{next: b.Timing.FirstPoll, last: b.Timing.LastPoll}
+}
 
 // wait waits for half to all of the present pause and makes the next one longer.
-func (p *pause) wait(ctx context.Context) error {
+func (p *backoff) wait(ctx context.Context) error {
 	d := p.next/2 + rand.N(p.next/2+1) //nolint:gosec // nobody gains from guessing it
 	p.next = min(p.next*3/2, p.last)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return pause.For(ctx, d)
 }

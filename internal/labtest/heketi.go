@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/heketi"
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/lab"
 )
 
@@ -98,12 +99,8 @@ func HeketiDumped(ctx context.Context, dump func(context.Context) ([]byte, error
 		if err != nil || !busy {
 			return left, err
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return left, ctx.Err()
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
+			return left, err
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/lifecycle"
 	"bricklayer.csi/internal/lifecycle/lifecycletest"
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/plain"
 	"bricklayer.csi/internal/pool"
 	"bricklayer.csi/internal/volume"
@@ -94,12 +95,8 @@ func Leftovers(ctx context.Context) ([]string, error) {
 		if err != nil || len(left) == 0 || !onlyTrash || time.Now().After(deadline) {
 			return left, err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return left, ctx.Err()
+		if err := pause.For(ctx, wait); err != nil {
+			return left, err
 		}
 	}
 }

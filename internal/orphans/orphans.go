@@ -16,6 +16,7 @@ import (
 
 	"bricklayer.csi/agent"
 	"bricklayer.csi/internal/brick"
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -210,12 +211,8 @@ func Wait(ctx context.Context, grace, step time.Duration, say func(left time.Dur
 			return nil
 		}
 		say(left)
-		timer := time.NewTimer(min(step, left))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := pause.For(ctx, min(step, left)); err != nil {
+			return err
 		}
 	}
 }

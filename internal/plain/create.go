@@ -12,6 +12,7 @@ import (
 	"bricklayer.csi/internal/gluster"
 	"bricklayer.csi/internal/guard"
 	"bricklayer.csi/internal/mark"
+	"bricklayer.csi/internal/pause"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -342,7 +343,7 @@ func (b *Backend) awaitBricks(ctx context.Context, s survey, info gluster.Volume
 		if err == nil && len(down) == 0 || err != nil && ctx.Err() == nil {
 			return err
 		}
-		if pause(ctx, wait) != nil {
+		if pause.For(ctx, wait) != nil {
 			return &volume.Error{
 				Kind: volume.Unavailable, Op: "wait for the bricks", On: "volume " + info.Name,
 				Err:  errors.Join(fmt.Errorf("offline: %v", down), err, context.Cause(ctx)),
@@ -370,21 +371,9 @@ func (b *Backend) offline(ctx context.Context, s survey, info gluster.Volume) (d
 		if err != nil && !refusedFor(err, gluster.Locked) {
 			return nil, err
 		}
-		if ended := pause(ctx, wait); ended != nil {
+		if ended := pause.For(ctx, wait); ended != nil {
 			return nil, errors.Join(ended, err)
 		}
-	}
-}
-
-// pause returns after a while, or with why ctx has ended.
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"time"
+
+	"bricklayer.csi/internal/pause"
 )
 
 // Step is one thing that an operation does. A hook sees it before it is done.
@@ -112,14 +114,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if hook != nil && !down {
 		f = hook(r)
 	}
-	if f.Delay > 0 {
-		timer := time.NewTimer(f.Delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-r.Context().Done():
-			return
-		}
+	if pause.For(r.Context(), f.Delay) != nil {
+		return // the client has hung up
 	}
 	switch {
 	case f.Drop:

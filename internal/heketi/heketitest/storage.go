@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bricklayer.csi/internal/gluster"
+	"bricklayer.csi/internal/pause"
 )
 
 // storage is what is on the nodes.
@@ -57,12 +58,8 @@ func (s *Server) Leftovers(ctx context.Context) ([]string, error) {
 		if busy == 0 {
 			return left, nil
 		}
-		timer := time.NewTimer(time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return left, fmt.Errorf("%d operations still run: %w", busy, ctx.Err())
+		if err := pause.For(ctx, time.Millisecond); err != nil {
+			return left, fmt.Errorf("%d operations still run: %w", busy, err)
 		}
 	}
 }
