@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bricklayer.csi/bench/host"
+	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -64,6 +65,16 @@ func (m *ClassMaker) Make(ctx context.Context, name string) (Took, error) {
 		_, err := m.by.Create(ctx, spec)
 		return err
 	})
+}
+
+// Source implements Maker.
+func (m *ClassMaker) Source(ctx context.Context, name string) (mount.Source, error) {
+	spec, err := m.by.Spec(name, volume.SizeRange{Required: m.size}, m.class)
+	if err != nil {
+		return mount.Source{}, err
+	}
+	v, err := m.by.Get(ctx, spec.Handle())
+	return mount.Source{Servers: v.Servers, Volume: v.Handle.Name}, err
 }
 
 // Expand implements Maker.
@@ -176,6 +187,15 @@ func (m *HandMaker) Make(ctx context.Context, name string) (Took, error) {
 		words = append(words, host.Quote(n.Address+":"+n.Root+"/"+name+"/brick"))
 	}
 	return m.timed(ctx, strings.Join(words, " ")+" >/dev/null && gluster --mode=script volume start "+name+" >/dev/null || exit 1")
+}
+
+// Source implements Maker.
+func (m *HandMaker) Source(_ context.Context, name string) (mount.Source, error) {
+	src := mount.Source{Volume: name}
+	for _, n := range m.nodes {
+		src.Servers = append(src.Servers, n.Address)
+	}
+	return src, nil
 }
 
 // Expand implements Maker: there is no command for it that adds no bricks.

@@ -10,6 +10,7 @@ import (
 
 	"bricklayer.csi/bench/fio"
 	"bricklayer.csi/bench/host"
+	"bricklayer.csi/internal/mount"
 )
 
 // Maker makes, expands and deletes volumes: what provisioning is compared between.
@@ -20,6 +21,8 @@ type Maker interface {
 	Facts() map[string]string
 	// Make returns how long it took, by the clock that is nearest to the work.
 	Make(ctx context.Context, volume string) (Took, error)
+	// Source is where clients mount the volume from.
+	Source(ctx context.Context, volume string) (mount.Source, error)
 	// Expand doubles the volume, and Supported is false where there is nothing to do.
 	Expand(ctx context.Context, volume string) (took Took, supported bool, err error)
 	// Remove removes the volume, or what there is of it.
@@ -28,9 +31,10 @@ type Maker interface {
 
 // Verbs of a provisioning benchmark, in the place of jobs.
 const (
-	verbCreate = "create"
-	verbExpand = "expand"
-	verbDelete = "delete"
+	verbCreate  = "create"
+	verbPublish = "publish"
+	verbExpand  = "expand"
+	verbDelete  = "delete"
 )
 
 // perSecond is the unit of all of them.
@@ -46,6 +50,9 @@ type ProvisionPlan struct {
 	// Existing is how many volumes stand by while it is measured, one number a
 	// series: ParseExisting. The first maker makes them.
 	Existing []int
+	// Mounts is how volumes are mounted on this host: then that is measured too, as
+	// publish. Without a directory they are not mounted.
+	Mounts Mounts
 	// Run tells one run from others: names begin with it.
 	Run      string
 	Baseline string
@@ -73,6 +80,14 @@ func (p ProvisionPlan) Check() error {
 		return fmt.Errorf("baseline %.80q: want the name of a target", p.Baseline)
 	}
 	return nil
+}
+
+// verbs are what is measured, in this order.
+func (p ProvisionPlan) verbs() []string {
+	if p.Mounts.Dir == "" {
+		return []string{verbCreate, verbExpand, verbDelete}
+	}
+	return []string{verbCreate, verbPublish, verbExpand, verbDelete}
 }
 
 // provisioning is one run of such a plan.
@@ -125,7 +140,7 @@ func (p *provisioning) begin() {
 		p.result.Plan.Baseline = p.plan.Makers[len(p.plan.Makers)-1].Name()
 	}
 	for _, existing := range p.plan.Existing {
-		for _, verb := range []string{verbCreate, verbExpand, verbDelete} {
+		for _, verb := range p.plan.verbs() {
 			title := verb + " a volume"
 			if len(p.plan.Existing) > 1 {
 				title += fmt.Sprintf(" beside %d", existing)
@@ -180,7 +195,7 @@ func (p *provisioning) rounds(ctx context.Context) error {
 	return nil
 }
 
-// turn has one maker make, expand and delete its volumes. They are deleted
+// turn has one maker make, publish, expand and delete its volumes. They are deleted
 // whatever happens.
 func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 	begun := time.Now()
@@ -193,6 +208,9 @@ func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 		took, err := m.Make(ctx, v)
 		return took, true, err
 	})
+	if ok && p.plan.Mounts.Dir != "" {
+		ok = p.verb(ctx, m, verbPublish, round, names, &figures, p.publish(m))
+	}
 	if ok {
 		p.verb(ctx, m, verbExpand, round, names, &figures, m.Expand)
 	}
@@ -210,6 +228,24 @@ func (p *provisioning) turn(ctx context.Context, m Maker, round int) {
 		total := len(p.plan.Makers) * (p.plan.Rounds + p.plan.WarmUp) * len(p.plan.Existing)
 		left := p.took / time.Duration(p.done+1) * time.Duration(total-p.done-1)
 		p.hooks.Progress(Progress{Text: fmt.Sprintf("%s beside %d, round %d: %s", m.Name(), len(p.filled), round, strings.Join(figures, ", ")), Done: p.done + 1, Total: total, Left: left})
+	}
+}
+
+// publish mounts a volume on this host, as the node service does when a pod comes.
+// To unmount it does not count.
+func (p *provisioning) publish(m Maker) func(context.Context, string) (Took, bool, error) {
+	return func(ctx context.Context, name string) (Took, bool, error) {
+		src, err := m.Source(ctx, name)
+		if err != nil {
+			return Took{}, true, err
+		}
+		took, err := watched(ctx, func(ctx context.Context) error {
+			_, err := p.plan.Mounts.Mount(ctx, name, src)
+			return err
+		})
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		defer cancel()
+		return took, true, errors.Join(err, p.plan.Mounts.Unmount(closing, name))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"bricklayer.csi/bench/host"
 	"bricklayer.csi/bench/stats"
+	"bricklayer.csi/internal/mount"
 	"bricklayer.csi/internal/volume"
 )
 
@@ -59,6 +60,15 @@ func (m *fakeMaker) do(verb, name string, there bool) (Took, error) {
 
 func (m *fakeMaker) Make(_ context.Context, name string) (Took, error) {
 	return m.do("create", name, true)
+}
+
+func (m *fakeMaker) Source(_ context.Context, name string) (mount.Source, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.volumes[name] {
+		return mount.Source{}, errors.New("no such volume: " + name)
+	}
+	return mount.Source{Servers: []string{"host"}, Volume: name}, nil
 }
 
 func (m *fakeMaker) Expand(_ context.Context, name string) (Took, bool, error) {
@@ -111,6 +121,37 @@ func TestProvisionGoesOn(t *testing.T) {
 		if verb != "delete" && len(bad.volumes) != 0 {
 			t.Errorf("%s: left %v", verb, bad.volumes)
 		}
+	}
+}
+
+// Where volumes are mounted that is measured, and nothing stays mounted: not where
+// the mount fails either, and then the volumes are deleted.
+func TestProvisionPublishes(t *testing.T) {
+	for name, mountErr := range map[string]error{"mounts": nil, "does not mount": errors.New("no")} {
+		t.Run(name, func(t *testing.T) {
+			_, mounter, mounts := newVolumes(t)
+			mounter.mountErr = mountErr
+			m := &fakeMaker{name: "plain", took: time.Second, expands: true}
+			r, err := Provision(t.Context(), ProvisionPlan{
+				Makers: []Maker{m}, Rounds: 2, Volumes: 2, Concurrency: 1, Existing: []int{0}, Mounts: mounts, Run: "bench-1",
+			}, Hooks{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left, err := os.ReadDir(mounts.Dir); len(mounter.at) != 0 || len(left) != 0 || err != nil || len(m.volumes) != 0 {
+				t.Errorf("left: mounts %v, directories %v (%v), volumes %v", mounter.at, left, err, m.volumes)
+			}
+			want := 2
+			if mountErr != nil {
+				want = 0
+			}
+			if n := len(r.values(verbPublish, "plain")); n != want || (len(r.Faults()) > 0) != (mountErr != nil) {
+				t.Errorf("%d rounds of publish, want %d; faults %v", n, want, r.Faults())
+			}
+			if r.Jobs[1].Verb != verbPublish {
+				t.Errorf("the second job is %+v", r.Jobs[1])
+			}
+		})
 	}
 }
 

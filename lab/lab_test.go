@@ -293,6 +293,22 @@ func TestPowerAndRestart(t *testing.T) {
 	up(t, l.Config())
 }
 
+// A route that lost its rto_min costs each lone packet that is lost 200 ms, and no
+// other test would see it.
+func TestLostPacketsComeAgainSoon(t *testing.T) {
+	l := Current()
+	first := l.nodes[0].Address.String()
+	there, err := l.Host(t.Context(), "ip", "route", "get", first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, route := range map[string]string{"the host": string(there), "n2": onNode(t, l, "n2", "ip", "route", "get", first)} {
+		if !strings.Contains(route, "rto_min lock "+rtoMin) {
+			t.Errorf("from %s to %s: %q has no rto_min %s", from, first, route, rtoMin)
+		}
+	}
+}
+
 func TestExec(t *testing.T) {
 	l, ctx := Current(), t.Context()
 	want := "a b|$HOME|it's|\n"

@@ -206,13 +206,14 @@ func TestBenchProvisionOnRealNodes(t *testing.T) {
 	labtest.CheckEmpty(t)
 	out := filepath.Join(t.TempDir(), "out")
 	_, errs, code := labRun(t, labEnv(), "bench", "provision", "--out", out, "-t", "plain=class:"+plainClass(t), "--size", "64MiB",
-		"--rounds", "1", "--warm-up", "0", "--volumes", "1")
+		"--rounds", "1", "--warm-up", "0", "--volumes", "1", "--mount-dir", lab.Current().MountDir(), "--client-log-dir", t.TempDir())
 	r, err := bench.Read(filepath.Join(out, resultFile))
-	if code != exitOK || err != nil || len(r.Faults()) > 0 || len(r.Runs) != 3 {
+	if code != exitOK || err != nil || len(r.Faults()) > 0 || len(r.Runs) != 4 {
 		t.Fatalf("exit code %d, %v, %d runs, faults %v\n%s", code, err, len(r.Runs), r.Faults(), errs)
 	}
 	for i, steps := range [][]bench.Step{
 		{bench.StepLook, bench.StepBricks, bench.StepCreate, bench.StepSet, bench.StepStart, bench.StepStatus},
+		nil, // publish: a node's work has no steps
 		{bench.StepLook, bench.StepBricks, bench.StepSet},
 		{bench.StepLook, bench.StepBricks, bench.StepStop, bench.StepDelete},
 	} {

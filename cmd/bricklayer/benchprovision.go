@@ -36,6 +36,8 @@ func (o *provisionOptions) AddFlags(fs *pflag.FlagSet, env environment) {
 	fs.StringVar(&o.existing, "existing", "0", "how many volumes of the first target stand by while it is measured; of several numbers, such as 10,100,500, each has its own rounds")
 	fs.IntVar(&o.rounds, "rounds", 6, "how many rounds count")
 	fs.IntVar(&o.warmUp, "warm-up", 1, "how many rounds are run before them and dropped")
+	fs.StringVar(&o.mountDir, "mount-dir", "", "where each volume is mounted once on this host, which is measured too, as publish; not where it is left out")
+	o.mounts.AddFlags(fs)
 	fs.StringVar(&o.out, "out", "", "the directory for the result and its reports (default bench-TIME)")
 	fs.StringVar(&o.note, "note", "", "a note for the report")
 	o.pools.AddFlags(fs, env)
@@ -47,9 +49,10 @@ func newBenchProvision(env environment) *cobra.Command {
 	var o provisionOptions
 	cmd := &cobra.Command{
 		Use:   "provision",
-		Short: "Compare how long volumes take to create, expand and delete",
-		Long: `Compare how long volumes take to create, expand and delete, by the calls that serve
-Kubernetes, class beside class and beside bare gluster commands.
+		Short: "Compare how long volumes take to create, mount, expand and delete",
+		Long: `Compare how long volumes take to create, mount, expand and delete, by the calls that
+serve Kubernetes, class beside class and beside bare gluster commands. They are
+mounted, as a node does for a pod, where --mount-dir says where.
 
 Of the bare commands only the commands themselves are counted, by the clock of the
 node that runs them: the least that they can take.
@@ -95,6 +98,12 @@ func (o *provisionOptions) provisionPlan(b *benchTargets) (bench.ProvisionPlan, 
 		plan.Nodes = append(plan.Nodes, n.host)
 	}
 	var err error
+	if o.mountDir != "" {
+		if err = b.openMounts(); err != nil {
+			return plan, err
+		}
+		plan.Mounts = b.mounts
+	}
 	if plan.Existing, err = bench.ParseExisting("--existing", o.existing); err != nil {
 		return plan, err
 	}
