@@ -28,7 +28,7 @@ func newPace(perSecond int) *pace {
 func (p *pace) step(ctx context.Context) error {
 	p.done++
 	if p.done < p.portion {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	err := pause.For(ctx, p.interval-time.Since(p.since))
 	p.done, p.since = 0, time.Now()
